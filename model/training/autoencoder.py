@@ -1,0 +1,166 @@
+"""Trains the default model's video autoencoder: diffusers' Wan class, small, with patch size 2 (stride 4 x 8 x 8).
+
+    python -m model.training.autoencoder --out runs/autoencoder --steps 6000
+
+Most batches are crops around the shape, where the detail is; a part is full-length, because a causal decoder drifts in
+colour past the lengths that it has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from model.training.run import Run
+from model.training.world import centres, coverage, draw, sample_scene
+
+CONFIG = {
+    "base_dim": 32,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4],
+    "num_res_blocks": 1,
+    "attn_scales": [],
+    "temperal_downsample": [True, True],
+    "dropout": 0.0,
+    "is_residual": False,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_temporal": 4,
+    "scale_factor_spatial": 8,
+    "latents_mean": [0.0] * 16,
+    "latents_std": [1.0] * 16,
+}
+FOREGROUND_WEIGHT = 4.0
+# (frames, side of the crop, clips in a batch, share of the steps). A still costs a tenth of a clip and teaches shapes and
+# colours just as well, so that the first part of a run sees nothing else.
+STILLS = ((1, 32, 12, 1.0),)
+CLIPS = ((5, 32, 6, 0.65), (17, 32, 2, 0.25), (1, 48, 6, 0.1))
+STILLS_PART = 0.3
+
+
+def sample_batch(rng: np.random.Generator, frames: int, side: int, count: int) -> tuple[Tensor, Tensor]:
+    """Clips (count, 3, frames, side, side) in -1..1 and their foreground (count, 1, frames, side, side) in 0..1."""
+    clips, masks = [], []
+    for _ in range(count):
+        width, height = int(rng.choice([64, 96])), int(rng.choice([64, 96]))
+        scene = sample_scene(rng, width, height, 17)
+        first = int(rng.integers(0, 17 - frames + 1))
+        scene = replace(scene, start=tuple(centres(scene, 17)[first]))
+        clip, mask = draw(scene, width, height, frames), coverage(scene, width, height, frames)
+        x, y = centres(scene, frames)[frames // 2] + rng.normal(0, side / 5, 2)
+        left = int(np.clip(x - side / 2, 0, width - side))
+        top = int(np.clip(y - side / 2, 0, height - side))
+        clips.append(clip[:, top : top + side, left : left + side])
+        masks.append(mask[:, top : top + side, left : left + side])
+    video = rearrange(torch.from_numpy(np.stack(clips)), "b t h w c -> b c t h w").float() / 127.5 - 1
+    mask = rearrange(torch.from_numpy(np.stack(masks)).float(), "b t h w -> b 1 t h w")
+    # One pixel around the shape counts as foreground too: an edge is what the eye sees first.
+    return video, F.max_pool3d(mask, (1, 3, 3), stride=1, padding=(0, 1, 1))
+
+
+def psnr(a: Tensor, b: Tensor, weight: Tensor | None = None) -> float:
+    """Peak signal to noise ratio in dB of signals in -1..1, over `weight` where given."""
+    error = (a.float() - b.float()).clamp(-2, 2) ** 2
+    mean = error.mean() if weight is None else (error * weight).sum() / (weight.sum() * error.shape[1]).clamp_min(1)
+    return float(10 * torch.log10(4 / mean.clamp_min(1e-10)))
+
+
+def reconstruct(vae: torch.nn.Module, video: Tensor) -> Tensor:
+    """Encodes to the mean latents and decodes again, under bf16 autocast."""
+    with torch.no_grad(), torch.autocast(video.device.type, torch.bfloat16):
+        return vae.decode(vae.encode(video).latent_dist.mode()).sample.float().clamp(-1, 1)
+
+
+def held_out(vae: torch.nn.Module, seed: int = 10**6, count: int = 8) -> dict[str, list[float] | float]:
+    """PSNR on whole 17-frame clips that training never saw: overall, on the foreground, and for each frame position."""
+    rng = np.random.default_rng(seed)
+    whole, front, frames = [], [], []
+    for _ in range(count):
+        scene = sample_scene(rng, 64, 64, 17)
+        video = rearrange(torch.from_numpy(draw(scene, 64, 64, 17)), "t h w c -> 1 c t h w").float() / 127.5 - 1
+        mask = rearrange(torch.from_numpy(coverage(scene, 64, 64, 17)).float(), "t h w -> 1 1 t h w")
+        again = reconstruct(vae, video)
+        whole.append(psnr(again, video))
+        front.append(psnr(again, video, mask))
+        frames.append([psnr(again[:, :, t], video[:, :, t]) for t in range(17)])
+    return {
+        "psnr": float(np.mean(whole)),
+        "psnr_foreground": float(np.mean(front)),
+        "psnr_by_frame": [round(float(v), 2) for v in np.mean(frames, axis=0)],
+    }
+
+
+def measure_latents(vae: torch.nn.Module, seed: int = 2 * 10**6, count: int = 64) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each latent channel over whole clips and stills, for `latents_mean` and `_std`."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for index in range(count):
+        frames = 17 if index % 4 else 1
+        video = torch.from_numpy(draw(sample_scene(rng, 64, 64, frames), 64, 64, frames))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latents = vae.encode(rearrange(video, "t h w c -> 1 c t h w").float() / 127.5 - 1).latent_dist.mode()
+        found.append(rearrange(latents.float(), "1 c t h w -> (t h w) c"))
+    values = torch.cat(found)
+    return [round(float(v), 5) for v in values.mean(0)], [round(float(v), 5) for v in values.std(0)]
+
+
+def main() -> None:
+    """Command line of the trainer; ends by writing a diffusers folder `vae/` under `--out`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
+    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    from diffusers import AutoencoderKLWan
+
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(**CONFIG).train()
+    with torch.no_grad():
+        # A posterior of unit width drowns the first latents in noise; start narrow (a standard deviation of 0.08).
+        vae.quant_conv.bias[CONFIG["z_dim"] :] = -5.0
+    run = Run(given.out, vae, steps=given.steps, peak=given.rate)
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng((1, step))
+        torch.manual_seed(step)
+        diet = STILLS if step < STILLS_PART * given.steps else CLIPS
+        frames, side, count, _ = diet[int(rng.choice(len(diet), p=[share for *_, share in diet]))]
+        video, mask = sample_batch(rng, frames, side, count)
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = vae.encode(video).latent_dist
+            again = vae.decode(posterior.sample()).sample
+        error = again.float() - video
+        weight = 1 + FOREGROUND_WEIGHT * mask
+        pixel = ((error.abs() + 2 * error.square()) * weight).mean() / weight.mean()
+        divergence = posterior.kl().mean() / video[0, 0].numel()
+        return pixel + 1e-5 * divergence, {"psnr": psnr(again.detach(), video), "kl": float(divergence.detach())}
+
+    for row in run.train(loss_of, seconds=given.seconds):
+        print(" ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+        if run.step % 1000 == 0:
+            vae.eval()
+            print(json.dumps(held_out(vae)), flush=True)
+            vae.train()
+    if run.step >= run.steps:
+        run.load_averaged()
+        vae.eval()
+        mean, std = measure_latents(vae)
+        vae.register_to_config(latents_mean=mean, latents_std=std)
+        vae.to(torch.bfloat16).save_pretrained(given.out / "vae")
+        print(json.dumps(held_out(vae)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What every training run does: warm-up and decay, averaged weights, checkpoints that resume, and a loss curve.
+
+A run's folder holds `state.safetensors` (weights, averages and Adam's moments), `progress.json` and `loss.csv`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, floor: float = 0.02) -> float:
+    """Linear warm-up, then a cosine down to `floor` of the peak at the last step."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    along = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * along)))
+
+
+class Run:
+    """One resumable training run of `module` in `folder`.
+
+    `averaged` holds an exponential moving average of the weights: the weights to keep.
+    """
+
+    def __init__(self, folder: Path, module: nn.Module, *, steps: int, peak: float, decay: float = 0.999) -> None:
+        self.folder, self.module, self.steps, self.peak, self.decay = folder, module, steps, peak, decay
+        self.step = 0
+        self.names = [name for name, value in module.named_parameters() if value.requires_grad]
+        self.parameters = [value for value in module.parameters() if value.requires_grad]
+        self.averaged = {n: p.detach().clone() for n, p in zip(self.names, self.parameters, strict=True)}
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "progress.json").exists():
+            self._resume()
+
+    def _resume(self) -> None:
+        self.step = json.loads((self.folder / "progress.json").read_text())["step"]
+        state = load_file(self.folder / "state.safetensors")
+        for name, value in zip(self.names, self.parameters, strict=True):
+            value.data.copy_(state[f"weight/{name}"])
+            self.averaged[name].copy_(state[f"averaged/{name}"])
+            self.optimizer.state[value] = {
+                "step": torch.tensor(float(self.step)),
+                "exp_avg": state[f"first/{name}"],
+                "exp_avg_sq": state[f"second/{name}"],
+            }
+
+    def save(self) -> None:
+        """Writes the state beside the old one and swaps it in, so that a kill leaves one whole checkpoint."""
+        state: dict[str, Tensor] = {}
+        for name, value in zip(self.names, self.parameters, strict=True):
+            moments = self.optimizer.state[value]
+            state[f"weight/{name}"] = value.detach().contiguous()
+            state[f"averaged/{name}"] = self.averaged[name].contiguous()
+            state[f"first/{name}"], state[f"second/{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
+        save_file(state, self.folder / "state.partial")
+        os.replace(self.folder / "state.partial", self.folder / "state.safetensors")
+        partial = self.folder / "progress.partial"
+        partial.write_text(json.dumps({"step": self.step, "steps": self.steps}))
+        os.replace(partial, self.folder / "progress.json")
+
+    def train(
+        self, loss_of: Callable[[int], tuple[Tensor, dict[str, float]]], *, seconds: float = math.inf, every: int = 50
+    ) -> Iterator[dict[str, float]]:
+        """Runs until `steps` are done or `seconds` have gone by, yields a row of figures every `every` steps.
+
+        `loss_of(step)` gives the loss of that step's batch and figures to log; its randomness comes from the step alone,
+        so that a resumed run sees the batches that an unbroken one would.
+        """
+        began, since, rows = time.monotonic(), time.monotonic(), []
+        while self.step < self.steps and time.monotonic() - began < seconds:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, self.steps, self.peak)
+            loss, figures = loss_of(self.step)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.optimizer.step()
+            self.step += 1
+            decay = min(self.decay, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(list(self.averaged.values()), [p.detach() for p in self.parameters], 1 - decay)
+            rows.append({"loss": float(loss.detach()), **figures})
+            if self.step % every == 0:
+                mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+                now = time.monotonic()
+                row = {"step": float(self.step), **mean, "seconds_per_step": (now - since) / len(rows)}
+                self._log(row)
+                yield row
+                since, rows = now, []
+            if self.step % 500 == 0:
+                self.save()
+        self.save()
+
+    def _log(self, row: dict[str, float]) -> None:
+        path = self.folder / "loss.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+
+    def load_averaged(self) -> None:
+        """Puts the averaged weights into the module, for keeping or for measuring."""
+        for name, value in zip(self.names, self.parameters, strict=True):
+            value.data.copy_(self.averaged[name])
