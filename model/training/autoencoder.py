@@ -12,6 +12,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,9 @@ FOREGROUND_WEIGHT = 4.0
 STILLS = ((1, 32, 12, 1.0),)
 CLIPS = ((5, 32, 6, 0.65), (17, 32, 2, 0.25), (1, 48, 6, 0.1))
 STILLS_PART = 0.3
+# After this part of the run the encoder stands still, so that latents can be made while the decoder goes on learning.
+ENCODER_PART = 0.5
+LATENT_NOISE = 0.03  # of a latent's deviation, added for the decoder: a sampler's latents are never quite clean
 
 
 def sample_batch(rng: np.random.Generator, frames: int, side: int, count: int) -> tuple[Tensor, Tensor]:
@@ -113,6 +117,19 @@ def measure_latents(vae: torch.nn.Module, seed: int = 2 * 10**6, count: int = 64
     return [round(float(v), 5) for v in values.mean(0)], [round(float(v), 5) for v in values.std(0)]
 
 
+def freeze_encoder(vae: Any, run: Run, folder: Path) -> None:
+    """Puts the averaged weights into the encoder, ends its training, notes the latents' statistics and keeps a copy in `folder`."""
+    for name, value in vae.named_parameters():
+        if name.startswith(("encoder.", "quant_conv.")):
+            value.data.copy_(run.averaged[name])
+            value.requires_grad_(False)
+    vae.eval()
+    mean, std = measure_latents(vae)
+    vae.register_to_config(latents_mean=mean, latents_std=std)
+    vae.save_pretrained(folder)
+    vae.train()
+
+
 def main() -> None:
     """Command line of the trainer; ends by writing a diffusers folder `vae/` under `--out`."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -138,9 +155,14 @@ def main() -> None:
         diet = STILLS if step < STILLS_PART * given.steps else CLIPS
         frames, side, count, _ = diet[int(rng.choice(len(diet), p=[share for *_, share in diet]))]
         video, mask = sample_batch(rng, frames, side, count)
+        frozen = step >= ENCODER_PART * given.steps
+        if frozen and vae.encoder.conv_in.weight.requires_grad:
+            freeze_encoder(vae, run, given.out / "encoder")
         with torch.autocast("cpu", torch.bfloat16):
-            posterior = vae.encode(video).latent_dist
-            again = vae.decode(posterior.sample()).sample
+            with torch.set_grad_enabled(not frozen):
+                posterior = vae.encode(video).latent_dist
+            latents = posterior.mode() if frozen else posterior.sample()
+            again = vae.decode(latents + LATENT_NOISE * latents.std() * torch.randn_like(latents)).sample
         error = again.float() - video
         weight = 1 + FOREGROUND_WEIGHT * mask
         pixel = ((error.abs() + 2 * error.square()) * weight).mean() / weight.mean()
@@ -156,8 +178,6 @@ def main() -> None:
     if run.step >= run.steps:
         run.load_averaged()
         vae.eval()
-        mean, std = measure_latents(vae)
-        vae.register_to_config(latents_mean=mean, latents_std=std)
         vae.to(torch.bfloat16).save_pretrained(given.out / "vae")
         print(json.dumps(held_out(vae)), flush=True)
 

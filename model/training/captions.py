@@ -6,9 +6,9 @@ import numpy as np
 
 from model.training.world import Scene
 
-_MOVES = ("moving {}", "moves {}", "that moves {}", "is moving {}", "going {}", "travels {}", "slides {}")
-_STAYS = ("standing still", "stays still", "not moving", "is still", "that stays still")
-_PAPER = ("on a {} background", "on {}", "in front of a {} background", "against a {} background", "over a plain {} background")
+MOVES = ("moving {}", "moves {}", "that moves {}", "is moving {}", "going {}", "travels {}", "slides {}")
+STAYS = ("standing still", "stays still", "not moving", "is still", "that stays still")
+PAPER = ("on a {} background", "on {}", "in front of a {} background", "against a {} background", "over a plain {} background")
 
 
 def dense(scene: Scene, *, clip: bool = True) -> str:
@@ -29,7 +29,7 @@ def varied(scene: Scene, rng: np.random.Generator, *, clip: bool = True) -> str:
     motion = ""
     if clip:
         if scene.direction == "still":
-            motion = str(rng.choice(_STAYS))
+            motion = str(rng.choice(STAYS))
         else:
             where = scene.direction
             if " " in where:
@@ -38,8 +38,8 @@ def varied(scene: Scene, rng: np.random.Generator, *, clip: bool = True) -> str:
                 where = f"to the {where}"
             elif scene.direction in ("up", "down") and rng.random() < 0.2:
                 where = f"{where}wards"
-            motion = str(rng.choice(_MOVES)).format(where)
-    paper = str(rng.choice(_PAPER)).format(scene.background)
+            motion = str(rng.choice(MOVES)).format(where)
+    paper = str(rng.choice(PAPER)).format(scene.background)
     text = " ".join(part for part in (f"{article}{subject}", motion, paper) if part)
     if not clip and rng.random() < 0.5:
         text = f"{rng.choice(['a picture of', 'a still of', 'an image of'])} {text}"

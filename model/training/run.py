@@ -49,20 +49,23 @@ class Run:
         for name, value in zip(self.names, self.parameters, strict=True):
             value.data.copy_(state[f"weight/{name}"])
             self.averaged[name].copy_(state[f"averaged/{name}"])
-            self.optimizer.state[value] = {
-                "step": torch.tensor(float(self.step)),
-                "exp_avg": state[f"first/{name}"],
-                "exp_avg_sq": state[f"second/{name}"],
-            }
+            if f"first/{name}" in state:
+                self.optimizer.state[value] = {
+                    "step": state[f"updates/{name}"],
+                    "exp_avg": state[f"first/{name}"],
+                    "exp_avg_sq": state[f"second/{name}"],
+                }
 
     def save(self) -> None:
         """Writes the state beside the old one and swaps it in, so that a kill leaves one whole checkpoint."""
         state: dict[str, Tensor] = {}
         for name, value in zip(self.names, self.parameters, strict=True):
-            moments = self.optimizer.state[value]
             state[f"weight/{name}"] = value.detach().contiguous()
             state[f"averaged/{name}"] = self.averaged[name].contiguous()
-            state[f"first/{name}"], state[f"second/{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
+            moments = self.optimizer.state.get(value)
+            if moments:  # none for a parameter that no batch has used yet
+                state[f"updates/{name}"] = moments["step"]
+                state[f"first/{name}"], state[f"second/{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
         save_file(state, self.folder / "state.partial")
         os.replace(self.folder / "state.partial", self.folder / "state.safetensors")
         partial = self.folder / "progress.partial"
