@@ -1,0 +1,50 @@
+# Everything runs in .venv, made with pip from pyproject.toml (ranges) and constraints.txt (exact versions).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# An install is done again only when what it depends on has changed.
+KEY    := $(shell cat pyproject.toml constraints.txt | $(PYTHON) -c "import hashlib, os, sys; print(hashlib.sha256(sys.stdin.buffer.read() + os.getcwdb()).hexdigest()[:16])")
+BASE   := $(VENV)/.installed-base-$(KEY)
+ALL    := $(VENV)/.installed-all-$(KEY)
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+export RAY_USAGE_STATS_ENABLED := 0
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test install lint
+
+help:
+	@echo "make demo     render the eight sample shots into ./out"
+	@echo "make test     every test, against a real S3 server and a real Prefect server"
+	@echo "make install  the package with all extras, into $(VENV)"
+	@echo "make lint     style, types and the law of the layers"
+
+demo: $(if $(wildcard $(ALL)),,$(BASE))
+	@$(BIN)/rushes render catalogs/samples/demo.parquet --out ./out
+
+# The tests end within 20 minutes or are stopped; the last line is pytest's own.
+test: $(ALL)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+install: $(ALL)
+
+lint: $(ALL)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'rushes needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.11 ...')"
+	@$(PYTHON) -m venv $(VENV)
+
+$(BASE): | $(BIN)/python
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(ALL): | $(BIN)/python
+	@echo "installing into $(VENV), with all extras (a few minutes the first time)"
+	@$(PIP) --editable '.[test]'
+	@touch $@
