@@ -1,0 +1,151 @@
+"""Error classes of a take, and whose fault each is.
+
+The class decides what happens next (DESIGN.md, "Error classes decide"): a fault of the shot counts towards quarantine,
+a fault of the farm is tried again under the job's breaker.
+"""
+
+from __future__ import annotations
+
+import errno
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from infra.store.errors import StoreError, StoreUnavailable
+from model.errors import InputError, NonFinite, PeerFailed
+
+Whose = Literal["shot", "farm"]
+
+
+class ErrorClass(StrEnum):
+    """The kinds of failure that are told apart. The values stand in quarantine records, events and the manifest."""
+
+    INPUT = "input"
+    NAN = "nan"
+    QUALITY = "quality"
+    POLICY = "policy"
+    OOM = "oom"
+    INTERNAL = "internal"
+    GANG_LOST = "gang_lost"
+    STORE = "store"
+    DISK = "disk"
+    NODE = "node"
+
+    @property
+    def whose(self) -> Whose:
+        """Whom the fault is counted against."""
+        return "farm" if self in _FARM else "shot"
+
+
+_FARM = frozenset({ErrorClass.GANG_LOST, ErrorClass.STORE, ErrorClass.DISK, ErrorClass.NODE})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_ALLOCATOR = ("can't allocate memory", "out of memory")
+_COLLECTIVE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "processgroup")
+
+
+class QualityFault(Exception):
+    """The rendered pictures were measured and are not good enough to keep."""
+
+
+class PolicyRefused(Exception):
+    """The show's policy forbids this take."""
+
+
+class PlacementImpossible(Exception):
+    """A gang that this cluster can never hold. The message names the sizes that it can (exit 2)."""
+
+
+class GangLost(Exception):
+    """A gang ended under its take: a rank died, fell silent or left the others."""
+
+
+class Classified(NamedTuple):
+    """What an exception means to the scheduler."""
+
+    error: ErrorClass
+    whose: Whose
+
+
+def classify(exception: BaseException) -> Classified:
+    """Class of an exception, looking through Ray's wrapping and through explicit causes (``raise … from …``).
+
+    The outermost exception that has a class of its own decides; one that nothing is known about is ``internal``,
+    and counts against the shot, because it came out of rendering that shot.
+    """
+    seen: set[int] = set()
+    current: BaseException | None = exception
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        found = _class_of(current)
+        if found is not None:
+            return Classified(found, found.whose)
+        cause = getattr(current, "cause", None)  # RayTaskError keeps the remote exception here
+        current = cause if isinstance(cause, BaseException) else current.__cause__
+    return Classified(ErrorClass.INTERNAL, ErrorClass.INTERNAL.whose)
+
+
+def _class_of(exception: BaseException) -> ErrorClass | None:
+    of_ray = _class_of_ray(exception)
+    if of_ray is not None:
+        return of_ray
+    if isinstance(exception, InputError) or _named(exception, "infra.inputs", "InputRefused"):
+        return ErrorClass.INPUT
+    if isinstance(exception, (NonFinite, FloatingPointError)):
+        return ErrorClass.NAN
+    if isinstance(exception, QualityFault):
+        return ErrorClass.QUALITY
+    if isinstance(exception, PolicyRefused):
+        return ErrorClass.POLICY
+    if isinstance(exception, (GangLost, PeerFailed)):
+        return ErrorClass.GANG_LOST
+    if isinstance(exception, OSError) and exception.errno in _DISK_FULL:
+        return ErrorClass.DISK
+    if isinstance(exception, (StoreUnavailable, StoreError)):
+        return ErrorClass.STORE
+    return _class_of_torch(exception)
+
+
+def _class_of_torch(exception: BaseException) -> ErrorClass | None:
+    """Memory and collectives of torch. Told by name and text, so that the scheduler's process never imports torch."""
+    if isinstance(exception, MemoryError) or _named(exception, "torch", "OutOfMemoryError"):
+        return ErrorClass.OOM
+    if _named(exception, "torch", "AcceleratorError") or _named(exception, "torch", "DistError"):
+        return ErrorClass.GANG_LOST  # the device context or the process group is spoilt: only a new gang helps
+    if isinstance(exception, RuntimeError):
+        text = str(exception).lower()
+        if any(words in text for words in _ALLOCATOR):
+            return ErrorClass.OOM
+        if any(words in text for words in _COLLECTIVE):
+            return ErrorClass.GANG_LOST
+    return None
+
+
+def _class_of_ray(exception: BaseException) -> ErrorClass | None:
+    if not type(exception).__module__.startswith("ray"):
+        return None
+    import ray.exceptions as raised  # the exception is Ray's, so Ray is loaded already
+
+    # NodeDied, WorkerCrashed and OutOfMemory are not subclasses of RayActorError, nor of each other.
+    if isinstance(exception, raised.OutOfMemoryError):
+        return ErrorClass.OOM
+    if isinstance(exception, raised.OutOfDiskError):
+        return ErrorClass.DISK
+    if isinstance(exception, (raised.NodeDiedError, raised.LocalRayletDiedError, raised.ObjectLostError)):
+        return ErrorClass.NODE
+    if isinstance(exception, (raised.ObjectStoreFullError, raised.RaySystemError, raised.RpcError)):
+        return ErrorClass.NODE
+    lost = (
+        raised.RayActorError,  # ActorDied and ActorUnavailable among them
+        raised.WorkerCrashedError,
+        raised.ActorPlacementGroupRemoved,
+        raised.TaskPlacementGroupRemoved,
+        raised.ActorUnschedulableError,
+        raised.TaskCancelledError,
+    )
+    return ErrorClass.GANG_LOST if isinstance(exception, lost) else None
+
+
+def _named(exception: BaseException, package: str, name: str) -> bool:
+    return any(
+        kind.__name__ == name and (kind.__module__ == package or kind.__module__.startswith(f"{package}."))
+        for kind in type(exception).__mro__
+    )
