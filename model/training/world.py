@@ -43,6 +43,7 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
     "down left": (-0.7071, 0.7071),
     "still": (0.0, 0.0),
 }
+_MARGIN = 2.0  # pixels kept free around the shape; a soft edge reaches one and a half beyond a corner
 SPEED_PER_SECOND = (0.14, 0.24)  # of the side travelled along
 
 
@@ -79,9 +80,9 @@ def sample_scene(rng: np.random.Generator, width: int, height: int, frames: int,
     steps = max(frames - 1, 0)
     start, velocity = [], []
     for side, component in zip((width, height), unit, strict=True):
-        room = max(side - 2 * (radius + 1), 0.0)
+        room = max(side - 2 * (radius + _MARGIN), 0.0)
         travel = np.clip(component * per_frame * steps, -room, room)
-        low, high = radius + 1 - min(travel, 0.0), side - radius - 1 - max(travel, 0.0)
+        low, high = radius + _MARGIN - min(travel, 0.0), side - radius - _MARGIN - max(travel, 0.0)
         start.append(float(rng.uniform(low, max(high, low))))
         velocity.append(float(travel / steps) if steps else 0.0)
     return Scene(**names, start=(start[0], start[1]), velocity=(velocity[0], velocity[1]), radius=float(radius))

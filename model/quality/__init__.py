@@ -1,0 +1,1 @@
+"""Measures of pictures: what a clip shows, told without a learned model."""
