@@ -160,7 +160,7 @@ def _card(take: BoardTake, money: Callable[[float], str] | None) -> dict[str, An
         "prompt": take.prompt,
         "figures": values,
         "poster": _poster(take),
-        "without_poster": {"committed": "no poster", "running": "rendering"}.get(take.state, ""),
+        "without_poster": {"committed": "no poster", "running": "rendering", "pending": "to come"}.get(take.state, "no film"),
         "film": None if is_still else link,
         "link": link,
         "link_label": f"{'Open' if is_still else 'Play'} {title}, take {take.take}",

@@ -1,0 +1,112 @@
+"""The command `rushes`: its grammar, and how every verb ends.
+
+Importing this loads neither torch, Ray nor Prefect; each verb loads what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from flows.report import ExitCode, failure_dict
+from flows.verbs import cancel, dashboard, doctor, jobs, logs, render, retry, status, verify
+from flows.verbs.console import Output
+from flows.verbs.failure import Failure, explain
+
+app = typer.Typer(
+    name="rushes",
+    help="A render farm for generated video: a catalog of shots in, finished films in object storage out.",
+    epilog="Exit codes: 0 all done, 1 takes quarantined or rows refused, 2 nothing started, 3 budget, 4 fault, 130 cancelled.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("plan", help="Validate, count and estimate; writes nothing.")(render.plan_or_render)
+app.command("render", help="Plan and render; the same command again goes on where it stopped.")(render.plan_or_render)
+app.command("status")(status.status)
+app.command("jobs")(jobs.jobs)
+app.command("logs")(logs.logs)
+app.command("cancel")(cancel.cancel)
+app.command("verify")(verify.verify)
+app.command("retry")(retry.retry)
+app.command("doctor")(doctor.doctor)
+app.command("dashboard")(dashboard.dashboard)
+
+UsageError = typer.BadParameter.__mro__[1]
+"""Of typer itself or of click, whichever this typer is built on."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"rushes {version('rushes')}")
+        raise typer.Exit
+
+
+@app.callback()
+def rushes(
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    """A render farm for generated video: a catalog of shots in, finished films in object storage out."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code; prints errors where they belong, never a traceback without -v."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = words[: words.index("--")] if "--" in words else words
+    output = Output(as_json="--json" in options, verbose=sum(word in ("-v", "-vv", "--verbose") for word in options))
+    try:
+        from infra.names import check_import_names
+
+        check_import_names()
+        return int(app(args=words, prog_name="rushes", standalone_mode=False) or ExitCode.DONE)
+    except UsageError as error:
+        return _usage(error, output)
+    except (KeyboardInterrupt, typer.Abort):
+        output.error("stopped by the keyboard")
+        output.result(failure_dict(ExitCode.CANCELLED, "stopped by the keyboard"))
+        return ExitCode.CANCELLED
+    except BrokenPipeError:
+        # The reader has gone (`rushes jobs … | head`): nothing is left to say, and Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except Exception as error:
+        return _end(error, output)
+
+
+def _usage(error: Exception, output: Output) -> int:
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    if not message and context is not None:  # `rushes` alone: the help is the answer
+        print(context.get_help())
+        return ExitCode.REFUSED
+    path = context.command_path if context is not None else "rushes"
+    output.error(message or "no verb given", f"See: {path} --help")
+    output.result(failure_dict(ExitCode.REFUSED, message))
+    return ExitCode.REFUSED
+
+
+def _end(error: Exception, output: Output) -> int:
+    failure = explain(error)
+    if output.verbose:
+        traceback.print_exception(error)
+    if failure is None:
+        failure = Failure(
+            f"internal error: {type(error).__name__}: {error}",
+            exit_code=ExitCode.FAULT,
+            hint=None if output.verbose else "Run it again with -v for the traceback.",
+        )
+        logging.getLogger("rushes").debug("internal error", exc_info=error)
+    if failure.refused:
+        output.refused(failure.refused, failure.rows_total)
+    output.error(str(failure), failure.hint)
+    output.result(failure_dict(failure.exit_code, str(failure), failure.refused))
+    return failure.exit_code

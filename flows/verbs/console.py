@@ -1,0 +1,109 @@
+"""What a verb prints: results on standard output, everything else on standard error.
+
+Text from catalogs and error messages is printed without its control characters, so that a prompt cannot drive the
+terminal, and never read as rich's markup.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDE = 160
+"""Columns where the output is not a terminal: tables in a log are not folded."""
+MOST_REFUSED_ROWS = 50
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: object) -> str:
+    r"""`text` with control and direction-changing characters written out as \x1b and the like; new lines are kept."""
+    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), str(text).replace("\r\n", "\n"))
+
+
+class Output:
+    """Where one run of the command prints.
+
+    Attributes:
+        as_json: print the result as one JSON object and nothing else on standard output.
+        quiet: leave out progress and notes; errors still show.
+        verbose: 0, 1 or more: how much is logged.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: int = 0) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+
+    def note(self, text: str) -> None:
+        """One line about what happens, on standard error."""
+        if not self.quiet:
+            self._console(sys.stderr).print(printable(text), soft_wrap=True)
+
+    def error(self, text: str, hint: str | None = None) -> None:
+        """What went wrong and what to do, on standard error, also when quiet."""
+        console = self._console(sys.stderr)
+        console.print("error: ", style="bold red", end="")
+        console.print(printable(text), soft_wrap=True)
+        if hint:
+            console.print(printable(hint), soft_wrap=True)
+
+    def line(self, text: str = "") -> None:
+        """One line of the result for people; nothing where the result is JSON."""
+        if not self.as_json:
+            self._console(sys.stdout).print(printable(text), soft_wrap=True)
+
+    def raw(self, text: str) -> None:
+        """Text of the result as it is (a log), less its control characters; nothing where the result is JSON."""
+        if not self.as_json:
+            sys.stdout.write(printable(text))
+            sys.stdout.flush()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+        """A table of the result for people. A column named with a leading `>` is set to the right."""
+        if not self.as_json:
+            self._print_table(sys.stdout, columns, rows, title)
+
+    def refused(self, refused: Sequence[Any], total: int) -> None:
+        """The table of refused rows, on standard error."""
+        from flows.report import refusal_dict
+
+        if not refused:
+            return
+        rows = [refusal_dict(row) for row in refused[:MOST_REFUSED_ROWS]]
+        self._print_table(
+            sys.stderr,
+            (">row", "column", "value", "what is legal"),
+            [(row["row"], row["column"], row["value"], row["legal"]) for row in rows],
+            f"{len(refused):,} of {total:,} rows refused",
+        )
+        if len(refused) > len(rows):
+            self._console(sys.stderr).print(f"and {len(refused) - len(rows):,} more; --json lists them all")
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        """The JSON object, where --json asks for it."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(result, ensure_ascii=False, separators=(", ", ": "), allow_nan=False) + "\n")
+            sys.stdout.flush()
+
+    def _print_table(self, stream: IO[str], columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None) -> None:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
+        for name in columns:
+            table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*("" if cell is None else printable(cell) for cell in row))
+        self._console(stream).print(table)
+
+    def _console(self, stream: IO[str]) -> Console:
+        from rich.console import Console
+
+        wide = None if stream.isatty() else WIDE
+        return Console(file=stream, markup=False, highlight=False, emoji=False, width=wide)

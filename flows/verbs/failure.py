@@ -1,0 +1,54 @@
+"""How a verb ends early: an exit code, what was found, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flows.report import ExitCode
+
+
+class Failure(Exception):
+    """Ends the command with an exit code, without a traceback.
+
+    Attributes:
+        exit_code: one of DESIGN's exit codes.
+        hint: what the user can do, shown on a line of its own.
+        refused, rows_total: refused rows, where a catalog was at fault, shown as a table; and how many rows it has.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exit_code: ExitCode = ExitCode.REFUSED,
+        hint: str | None = None,
+        refused: Sequence[Any] = (),
+        rows_total: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.hint = hint
+        self.refused = refused
+        self.rows_total = rows_total
+
+
+def explain(error: BaseException) -> Failure | None:
+    """The failure that a known error of the layers below stands for; None for one that nobody expected.
+
+    The classes are looked up here, when something has gone wrong, so that the command starts without their modules.
+    """
+    from catalogs import CatalogError
+    from infra.names import ShadowedPackage
+    from infra.store.errors import StoreError, StoreUnavailable, Superseded
+    from model.errors import ModelError
+
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, StoreUnavailable):
+        return Failure(str(error), exit_code=ExitCode.FAULT, hint="Run the same command again when the store answers.")
+    if isinstance(error, Superseded):
+        return Failure(str(error), exit_code=ExitCode.FAULT, hint="Another process took this job over; it goes on there.")
+    if isinstance(error, CatalogError | StoreError | ShadowedPackage | ModelError):
+        return Failure(str(error))
+    return None

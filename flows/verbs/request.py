@@ -1,0 +1,106 @@
+"""What `plan` and `render` are asked for, checked before anything is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_LAYOUT = re.compile(r"(cfg|ulysses|ring)=([1-9][0-9]{0,3})")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One `rushes plan` or `rushes render`.
+
+    Attributes:
+        catalog: path or URL of a catalog, or None with `shot`.
+        out: the store.
+        shot: the one row that stands for a catalog, with the catalog's column names.
+        job: name that the user gave to the job.
+        model: name, folder or URL; None for the default.
+        allow: prefixes that inputs may come from, besides the catalog's folder.
+        address: Ray cluster to join.
+        config: settings file.
+    """
+
+    catalog: str | None
+    out: str
+    shot: Mapping[str, Any] | None = None
+    job: str | None = None
+    model: str | None = None
+    allow: tuple[str, ...] = ()
+    strict: bool = False
+    gang: int | None = None
+    gangs: int | None = None
+    layout: str | None = None
+    budget: float | None = None
+    address: str | None = None
+    config: str | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.catalog is None) == (self.shot is None):
+            both = self.catalog is not None
+            raise typer.BadParameter(
+                "CATALOG and --prompt exclude each other." if both else "Missing: CATALOG, or --prompt for one shot."
+            )
+        if self.layout is not None:
+            size = layout_size(self.layout)
+            if self.gang is not None and self.gang != size:
+                raise typer.BadParameter(f"--layout {self.layout} is a gang of {size}, not of --gang {self.gang}.")
+        if not self.out.strip():
+            raise typer.BadParameter("--out is empty.")
+
+
+def layout_size(layout: str) -> int:
+    """Ranks of a layout such as `cfg=2,ulysses=2,ring=2`; raises BadParameter for one that cannot be read."""
+    size, seen = 1, set()
+    for part in layout.split(","):
+        match = _LAYOUT.fullmatch(part.strip())
+        if match is None or match[1] in seen or (match[1] == "cfg" and int(match[2]) > 2):
+            raise typer.BadParameter(
+                f"--layout {layout!r}: write it as cfg=2,ulysses=2,ring=2; each part once, cfg 1 or 2, the others from 1."
+            )
+        seen.add(match[1])
+        size *= int(match[2])
+    return size
+
+
+def shot_of(prompt: str | None, image: str | None, options: Mapping[str, Any]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The row for `--prompt`, and the prefixes that its image adds to `--allow`.
+
+    Args:
+        image: path or URL of the first frame.
+        options: the other columns; None values are left to their defaults.
+
+    Raises:
+        typer.BadParameter: options of a shot without a prompt.
+    """
+    given = {column: value for column, value in options.items() if value is not None}
+    if prompt is None:
+        if given or image is not None:
+            names = ", ".join(sorted(f"--{column.replace('_', '-')}" for column in [*given, *(["image"] if image else [])]))
+            raise typer.BadParameter(f"{names}: only with --prompt; in a catalog they are columns.")
+        return None, ()
+    digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+    shot: dict[str, Any] = {"shot_id": f"prompt-{digest[:8]}", "prompt": prompt, **given}
+    if "duration" in shot:
+        shot["duration_s"] = shot.pop("duration")
+    if image is None:
+        return shot, ()
+    source = image if "://" in image else str(Path(image).expanduser().resolve())
+    shot.setdefault("task", "i2v")
+    shot["image_uri"] = source
+    return shot, (source,)
+
+
+def shot_bytes(shot: Mapping[str, Any]) -> bytes:
+    """The catalog that a shot stands for, as one line of JSON; equal shots give equal bytes."""
+    return (json.dumps(shot, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n").encode()
