@@ -59,17 +59,17 @@ def read_facts(
     """Facts of a model: its grid, limits, defaults, size, precision and digest.
 
     Args:
-        model: a name of the registry, "default", a path, or an fsspec URL of a pipeline folder (fetched into the cache).
+        model: a name of the registry, "default", a path, or an fsspec URL of a pipeline folder (fetched to the cache).
         registry: name -> folder or URL; "default" is the shipped model unless it stands here.
         storage_options: for the file system of a URL.
         cache: folder for fetched models and remembered digests; the user's cache otherwise.
 
     Returns:
         name, folder (absolute path or URL), digest; tasks; width, height, frames, fps, steps, guidance_scale,
-        negative_prompt (defaults), guidance_scale_2 where there are two experts; grid (width and height are multiples of
-        it), frame_stride (frames are a multiple of it plus one), spatial_stride, patch; min_size, max_size (pixels of a
-        side), max_frames, max_tokens; layers, model_width, ffn_dim, parameters; sampler; precision; picture_version;
-        gpu_s_per_tflop.
+        negative_prompt (defaults), guidance_scale_2 where there are two experts; grid (width and height are multiples
+        of it), frame_stride (frames are a multiple of it plus one), spatial_stride, patch; min_size, max_size (pixels
+        of a side), max_frames, max_tokens; layers, model_width, ffn_dim, parameters; sampler; precision;
+        picture_version; gpu_s_per_tflop.
 
     Raises:
         ModelError: no such model, or not a Wan pipeline folder; the message lists what was found.
@@ -139,7 +139,7 @@ def official_facts(folder: PipelineFolder) -> dict[str, Any]:
 
 
 def tasks_of(folder: PipelineFolder) -> tuple[str, ...]:
-    """Tasks of a catalog that the checkpoint can do. One with condition channels never learnt to go without an image."""
+    """Tasks that the checkpoint can do; one with condition channels never learnt to do without an image."""
     return ("i2v",) if folder.condition_channels else ("t2v", "still", "i2v")
 
 
@@ -194,9 +194,8 @@ def _own_defaults(folder: Path) -> dict[str, Any]:
             raise ModelError(f"{path}: {key} is {value!r}, not a {wanted}")
     for part, dtype in own.get("precision", {}).items():
         if part not in PRECISION_PARTS or dtype not in DTYPES:
-            raise ModelError(
-                f"{path}: precision {part!r}: {dtype!r}; parts are {', '.join(PRECISION_PARTS)}, dtypes {', '.join(DTYPES)}"
-            )
+            legal = f"parts are {', '.join(PRECISION_PARTS)}, dtypes {', '.join(DTYPES)}"
+            raise ModelError(f"{path}: precision {part!r}: {dtype!r}; {legal}")
     own.pop("notes", None)
     return own
 

@@ -69,7 +69,8 @@ class PipelineFolder:
         }
         missing = [name for name in REQUIRED if name not in components]
         if missing:
-            raise ModelError(f"{path / INDEX} names no {', '.join(missing)}. Found: {', '.join(components) or 'nothing'}")
+            found = ", ".join(components) or "nothing"
+            raise ModelError(f"{path / INDEX} names no {', '.join(missing)}. Found: {found}")
         absent = [name for name in components if not (path / name).is_dir()]
         if absent:
             raise ModelError(f"{path} lacks the folders {', '.join(absent)} that its {INDEX} names")

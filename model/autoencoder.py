@@ -1,0 +1,118 @@
+"""The video autoencoder (diffusers' AutoencoderKLWan) and the image encoder, behind plain arrays and tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.errors import InputError, ModelError, NonFinite
+
+Depth = Literal["uint8", "uint16"]
+
+
+class Autoencoder:
+    """Frames to normalised latents and back.
+
+    Latents are normalised per channel by the folder's `latents_mean` and `latents_std`, as the transformer knows them.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """`model`: an AutoencoderKLWan in its working dtype, on its device."""
+        self.model = model
+        config = model.config
+        self.channels, self.frame_stride = int(config.z_dim), int(config.scale_factor_temporal)
+        self.spatial_stride = int(config.scale_factor_spatial)
+        self._mean = rearrange(torch.tensor(config.latents_mean), "c -> 1 c 1 1 1").to(model.device)
+        self._std = rearrange(torch.tensor(config.latents_std), "c -> 1 c 1 1 1").to(model.device)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Path, *, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
+    ) -> Autoencoder:
+        """Loads `folder/vae` (safetensors only); raises ModelError when files are missing or do not fit."""
+        from diffusers import AutoencoderKLWan
+
+        try:
+            model = AutoencoderKLWan.from_pretrained(
+                folder / "vae", torch_dtype=dtype, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"the autoencoder of {folder} cannot be loaded: {error}") from error
+        return cls(model.to(device).eval().requires_grad_(False))
+
+    @torch.no_grad()
+    def encode(self, video: Tensor) -> Tensor:
+        """Most likely latents (1, c, t, h, w), normalised, fp32, of a video (1, 3, frames, height, width) in -1..1.
+
+        Raises:
+            InputError: the number of frames is not a multiple of the stride plus one, or the size does not divide.
+        """
+        frames, height, width = video.shape[2:]
+        if frames % self.frame_stride != 1 or height % self.spatial_stride or width % self.spatial_stride:
+            raise InputError(
+                f"{frames} frames of {width}x{height}: frames must be a multiple of {self.frame_stride} plus one, "
+                f"sides multiples of {self.spatial_stride}"
+            )
+        posterior = self.model.encode(video.to(self.model.device, self.model.dtype)).latent_dist
+        # Times the reciprocal, as diffusers does, so that the same image gives the same bits.
+        latents: Tensor = (posterior.mode().float() - self._mean) * (1.0 / self._std)
+        return latents
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, depth: Depth = "uint8") -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Frames (frames, height, width, 3) of normalised latents (1, c, t, h, w).
+
+        Raises:
+            NonFinite: NaN or infinity among the decoded values.
+        """
+        if latents.ndim != 5 or latents.shape[0] != 1 or latents.shape[1] != self.channels:
+            raise InputError(f"latents are {tuple(latents.shape)}, not (1, {self.channels}, t, h, w)")
+        dtype = self.model.dtype
+        # In the working dtype and in this order, as diffusers does it.
+        z = latents.to(self.model.device, dtype) / (1.0 / self._std.to(dtype)) + self._mean.to(dtype)
+        video = self.model.decode(z, return_dict=False)[0].float()
+        if not bool(torch.isfinite(video).all()):
+            raise NonFinite(None, "frames")
+        top = 255.0 if depth == "uint8" else 65535.0
+        scaled = ((video[0] * 0.5 + 0.5).clamp(0.0, 1.0) * top).round()
+        frames = rearrange(scaled, "c t h w -> t h w c").cpu().numpy()
+        return frames.astype(np.uint8 if depth == "uint8" else np.uint16)
+
+
+class ImageEncoder:
+    """CLIP's tokens of an image, for Wan 2.1's image-to-video checkpoints."""
+
+    def __init__(self, processor: Any, model: Any) -> None:
+        self.processor, self.model = processor, model
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> ImageEncoder:
+        """Loads `folder/image_processor` and `folder/image_encoder` (safetensors only)."""
+        from transformers import CLIPImageProcessor, CLIPVisionModel
+
+        try:
+            processor = CLIPImageProcessor.from_pretrained(folder / "image_processor", local_files_only=True)
+            model = CLIPVisionModel.from_pretrained(
+                folder / "image_encoder", dtype=dtype, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"the image encoder of {folder} cannot be loaded: {error}") from error
+        return cls(processor, model.to(device).eval().requires_grad_(False))
+
+    @torch.no_grad()
+    def encode(self, image: NDArray[np.uint8]) -> Tensor:
+        """Tokens (1, n, width) of an image (height, width, 3): the states before CLIP's last layer."""
+        from PIL import Image
+
+        pixels = self.processor(images=Image.fromarray(image), return_tensors="pt")["pixel_values"]
+        found = self.model(pixels.to(self.model.device, self.model.dtype), output_hidden_states=True)
+        tokens: Tensor = found.hidden_states[-2]
+        return tokens

@@ -1,0 +1,326 @@
+"""From a prompt and a condition to latents, and from latents to frames, for any Wan pipeline folder of diffusers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.autoencoder import Autoencoder, Depth, ImageEncoder
+from model.cache import localise
+from model.condition import Condition, Grid
+from model.errors import InputError, ModelError, NonFinite
+from model.folder import PipelineFolder
+from model.images import cover, decode_image
+from model.sampler import Sampler
+from model.text import TextEncoder
+from model.transformer import Transformer
+from model.velocity import Form, Guidance, Velocity
+
+if TYPE_CHECKING:
+    from model.parallel import ParallelGroup
+
+PARTS = frozenset({"transformer", "text", "autoencoder", "image"})
+"""Parts of a pipeline that a rank may load: the transformer(s), text encoder, autoencoder and image encoder."""
+
+OnStep = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+class Pipeline:
+    """A loaded pipeline folder. It holds no state of a take, and renders one take at a time.
+
+    In a gang every rank calls `denoise` with the same arguments; rank 0 alone encodes text, draws the noise and is
+    heard about the condition, and needs all parts. The others need the transformer alone.
+    """
+
+    def __init__(
+        self,
+        folder: PipelineFolder,
+        *,
+        experts: Sequence[Transformer],
+        sampler: Sampler,
+        text: TextEncoder | None,
+        autoencoder: Autoencoder | None,
+        image: ImageEncoder | None,
+        device: torch.device,
+    ) -> None:
+        self.folder, self.experts, self.sampler, self.device = folder, tuple(experts), sampler, device
+        self._text, self._autoencoder, self._image = text, autoencoder, image
+        channels = folder.condition_channels
+        if channels not in (0, folder.latent_channels + folder.frame_stride):
+            raise ModelError(
+                f"{folder.path}: {folder.transformer.get('in_channels')} input channels for latents of "
+                f"{folder.latent_channels} are neither those of text to video nor those of image to video"
+            )
+        self.form = Form.TIMESTEPS if folder.expand_timesteps else Form.CHANNELS if channels else Form.IMPOSED
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_url: str | os.PathLike[str],
+        *,
+        device: torch.device | str = "cpu",
+        transformer_dtype: torch.dtype | str = torch.float32,
+        autoencoder_dtype: torch.dtype | str = torch.bfloat16,
+        text_dtype: torch.dtype | str = torch.float32,
+        flow_shift: float | None = None,
+        parts: Collection[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: Path | None = None,
+    ) -> Pipeline:
+        """Loads a pipeline folder; weights come from safetensors only.
+
+        Args:
+            path_or_url: a folder with a `model_index.json`, or its fsspec URL (fetched to the cache once).
+            device: where everything is computed.
+            transformer_dtype, autoencoder_dtype, text_dtype: what each part is computed in, however it is stored; names
+                such as "bfloat16" will do.
+            flow_shift: takes the place of the scheduler's own shift.
+            parts: of `PARTS`; all by default. See `parts_of`.
+            storage_options, cache: for a URL, as in `model.cache.localise`.
+
+        Raises:
+            ModelError: no such folder, or not one of a Wan pipeline.
+        """
+        wanted = PARTS if parts is None else frozenset(parts)
+        if not wanted <= PARTS:
+            strange = ", ".join(sorted(wanted - PARTS))
+            raise ModelError(f"a pipeline has no part {strange}; it has {', '.join(sorted(PARTS))}")
+        folder = PipelineFolder.open(localise(path_or_url, storage_options=storage_options, cache=cache))
+        if folder.has_image_tokens and "image_encoder" not in folder.components:
+            raise ModelError(f"{folder.path}: the transformer attends to image tokens, but there is no image_encoder")
+        place = torch.device(device)
+        text = autoencoder = image = None
+        experts: list[Transformer] = []
+        if "transformer" in wanted:
+            dtype = as_dtype(transformer_dtype)
+            experts = [
+                Transformer.from_pretrained(folder.path / name, dtype=dtype, device=place) for name in folder.experts
+            ]
+        if "text" in wanted:
+            text = TextEncoder.from_pretrained(
+                folder.path,
+                dtype=as_dtype(text_dtype),
+                device=place,
+                tokenizer_class=folder.components["tokenizer"],
+            )
+        if "autoencoder" in wanted:
+            autoencoder = Autoencoder.from_pretrained(folder.path, dtype=as_dtype(autoencoder_dtype), device=place)
+        if "image" in wanted and folder.has_image_tokens:
+            image = ImageEncoder.from_pretrained(folder.path, dtype=as_dtype(text_dtype), device=place)
+        sampler = Sampler(folder.scheduler, flow_shift=flow_shift)
+        return cls(
+            folder, experts=experts, sampler=sampler, text=text, autoencoder=autoencoder, image=image, device=place
+        )
+
+    @staticmethod
+    def parts_of(rank: int) -> frozenset[str]:
+        """Parts that a rank of a gang needs: rank 0 encodes and decodes, the others only denoise."""
+        return PARTS if rank == 0 else frozenset({"transformer"})
+
+    def grid_of(self, width: int, height: int, frames: int) -> Grid:
+        """Latent frames, rows and columns of a clip; raises InputError for a size that is not on the model's grid."""
+        folder = self.folder
+        rows, columns = (folder.spatial_stride * patch for patch in folder.patch[1:])
+        if width < 1 or height < 1 or width % columns or height % rows:
+            raise InputError(f"{width}x{height} is not on the model's grid: multiples of {columns}x{rows} are")
+        if frames < 1 or (frames - 1) % folder.frame_stride:
+            raise InputError(f"{frames} frames are not a multiple of {folder.frame_stride} plus one")
+        return (
+            (frames - 1) // folder.frame_stride + 1,
+            height // folder.spatial_stride,
+            width // folder.spatial_stride,
+        )
+
+    def condition_i2v(self, image: NDArray[np.uint8] | bytes, width: int, height: int, frames: int) -> Condition:
+        """Condition of image to video: `image` is the first frame.
+
+        Args:
+            image: (h, w, 3) uint8, or the bytes of an image file; scaled and cropped to cover the frame.
+            width, height, frames: of the clip, on the model's grid.
+
+        Raises:
+            InputError: the image or the size cannot be used.
+        """
+        grid = self.grid_of(width, height, frames)
+        autoencoder = self._need(self._autoencoder, "autoencoder")
+        picture = cover(decode_image(image) if isinstance(image, bytes) else image, width, height)
+        first = rearrange(torch.from_numpy(picture.copy()), "h w c -> 1 c 1 h w").float() / 127.5 - 1.0
+        if self.form is not Form.CHANNELS:
+            return Condition.first(autoencoder.encode(first), grid)
+        # These checkpoints are shown the latents of the whole clip, grey where nothing is known.
+        video = torch.cat([first, first.new_zeros(1, 3, frames - 1, height, width)], dim=2)
+        latents = autoencoder.encode(video)
+        mask = latents.new_zeros(1, 1, *grid)
+        mask[:, :, 0] = 1.0
+        tokens = self._need(self._image, "image").encode(picture) if self.folder.has_image_tokens else None
+        return Condition(latents, mask, image_tokens=tokens)
+
+    def draw_noise(self, seed: int, grid: Grid, generator: torch.Generator | None = None) -> Tensor:
+        """The noise of a take: drawn on the CPU in fp32 from its seed, so that it is the same on every machine."""
+        source = generator or torch.Generator("cpu").manual_seed(seed)
+        return torch.randn((1, self.folder.latent_channels, *grid), generator=source, dtype=torch.float32)
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        *,
+        prompt: str,
+        negative_prompt: str | None = None,
+        width: int,
+        height: int,
+        frames: int,
+        seed: int,
+        steps: int,
+        guidance_scale: float,
+        guidance_scale_2: float | None = None,
+        condition: Condition | None = None,
+        group: ParallelGroup | None = None,
+        on_step: OnStep | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Latents (1, c, t, h, w), fp32, of one take; every rank of a gang gets them.
+
+        Args:
+            prompt, negative_prompt: texts as people write them; no negative prompt is the empty one.
+            width, height, frames: pixels and frames on the model's grid.
+            seed: of the noise.
+            steps: of the scheduler.
+            guidance_scale: for the only or the high-noise expert; 1 or less is no guidance.
+            guidance_scale_2: for the low-noise expert; the same as the other by default.
+            condition: what is known; only rank 0's counts.
+            group: the ranks that render this take together.
+            on_step: called with (steps done, steps) after each one; may raise to stop, and then all ranks leave.
+            noise: in place of what the seed gives, (1, c, t, h, w).
+
+        Raises:
+            InputError: a size, condition or setting that this checkpoint cannot use.
+            NonFinite: NaN or infinity came out of a step.
+            PeerFailed: another rank of the group left.
+        """
+        low_noise = guidance_scale if guidance_scale_2 is None else guidance_scale_2
+        guidance = Guidance(guidance_scale, low_noise if self.folder.boundary_ratio is not None else guidance_scale)
+        grid = self.grid_of(width, height, frames)
+        generator = torch.Generator("cpu").manual_seed(seed)
+
+        def prepare() -> tuple[list[Tensor], Tensor, Tensor, Condition | None]:
+            checked = self._checked(condition, grid)
+            text = self._need(self._text, "text")
+            prompts = [prompt, negative_prompt or ""] if guidance.wanted else [prompt]
+            drawn = self.draw_noise(seed, grid, generator) if noise is None else noise.float().cpu()
+            return [text.encode(each).cpu() for each in prompts], drawn, generator.get_state(), checked
+
+        texts, first_noise, state, known = _shared(group, prepare)
+        generator.set_state(state)
+        first_noise = first_noise.to(self.device)
+        known = None if known is None else known.to(self.device)
+        walk = self.sampler.start(steps, device=self.device, strength=1.0 if known is None else known.strength)
+        ratio = self.folder.boundary_ratio
+        velocity = Velocity(
+            self._need(self.experts, "transformer"),
+            boundary=None if ratio is None else ratio * walk.train_steps,
+            form=self.form,
+            frame_stride=self.folder.frame_stride,
+            texts=[each.to(self.device) for each in texts],
+            guidance=guidance,
+            condition=known,
+            group=group,
+        )
+        kept = known if known is not None and self.form is not Form.CHANNELS and known.keeps_something else None
+        latents = first_noise
+        if known is not None and known.strength < 1.0:
+            latents = walk.noised(known.latents, first_noise, 0)
+        for index in range(len(walk)):
+            if kept is not None and self.form is Form.IMPOSED:
+                latents = _impose(latents, walk.noised(kept.latents, first_noise, index), kept.known)
+            latents = walk.step(velocity(latents, walk.times[index]), index, latents, generator)
+            _leave_together(group, latents, index, len(walk), on_step)
+        return latents if kept is None else _impose(latents, kept.latents, kept.known)
+
+    def decode(self, latents: Tensor, depth: Depth = "uint8") -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Frames (frames, height, width, 3), uint8 or uint16, of latents (1, c, t, h, w); raises NonFinite."""
+        return self._need(self._autoencoder, "autoencoder").decode(latents, depth)
+
+    def __call__(
+        self, *, depth: Depth = "uint8", group: ParallelGroup | None = None, **take: Any
+    ) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+        """Denoises and decodes; takes what `denoise` takes. In a gang, rank 0 gets the frames and the others None."""
+        latents = self.denoise(group=group, **take)
+        return self.decode(latents, depth) if group is None or group.rank == 0 else None
+
+    def _checked(self, condition: Condition | None, grid: Grid) -> Condition | None:
+        if condition is None:
+            if self.form is Form.CHANNELS:
+                raise InputError("this checkpoint makes video from an image: it needs a condition")
+            return None
+        if condition.grid != grid or condition.latents.shape[1] != self.folder.latent_channels:
+            raise InputError(
+                f"the condition is {tuple(condition.latents.shape)}, but the clip's latents are "
+                f"{(1, self.folder.latent_channels, *grid)}"
+            )
+        if self.folder.has_image_tokens and condition.image_tokens is None:
+            raise InputError("this checkpoint attends to the tokens of an image, and the condition has none")
+        return condition.to("cpu")
+
+    def _need(self, part: T | None, name: str) -> T:
+        if part is None or part == ():
+            raise ModelError(f"this rank has not loaded the {name} of {self.folder.path}")
+        return part
+
+
+def as_dtype(name: torch.dtype | str) -> torch.dtype:
+    """A torch dtype by itself or by name; raises ModelError for what is none."""
+    found = getattr(torch, name, None) if isinstance(name, str) else name
+    if not isinstance(found, torch.dtype):
+        raise ModelError(f"{name!r} is not a dtype of torch")
+    return found
+
+
+def _impose(latents: Tensor, known: Tensor, mask: Tensor) -> Tensor:
+    return mask * known + (1.0 - mask) * latents
+
+
+def _shared(group: ParallelGroup | None, prepare: Callable[[], T]) -> T:
+    """What rank 0 prepares, on every rank; when that fails, all ranks leave."""
+    if group is None or group.size == 1:
+        return prepare()
+    prepared, failure = None, None
+    if group.rank == 0:
+        try:
+            prepared = prepare()
+        except BaseException as error:
+            failure = error
+    _agree(group, failure)
+    return group.broadcast(prepared)
+
+
+def _leave_together(
+    group: ParallelGroup | None, latents: Tensor, index: int, steps: int, on_step: OnStep | None
+) -> None:
+    """Ends a step: looks at its latents and tells of it. An error on any rank takes all of them out of the take."""
+    failure: BaseException | None = None
+    try:
+        if not bool(torch.isfinite(latents).all()):
+            raise NonFinite(index, "latents")
+        if on_step is not None:
+            on_step(index + 1, steps)
+    except BaseException as error:  # a cancel may come as any exception, and peers wait for this rank's word
+        if group is None or group.size == 1:
+            raise
+        failure = error
+    if group is not None and group.size > 1:
+        _agree(group, failure)
+
+
+def _agree(group: ParallelGroup, failure: BaseException | None) -> None:
+    group.agree(None if failure is None else f"{type(failure).__name__}: {failure}")
+    if failure is not None:
+        raise failure
