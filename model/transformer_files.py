@@ -1,0 +1,182 @@
+"""Reading and writing the transformer's folder in diffusers' layout: `config.json` beside safetensors files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.cache import absolute, is_remote, user_cache_dir
+from model.errors import ModelError
+from model.folder import read_json
+from model.state_dict_adapter import is_kept_fp32, to_diffusers, to_ours
+from model.transformer import Transformer
+from model.transformer_config import TransformerConfig
+
+CONFIG = "config.json"
+SUBFOLDER = "transformer"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
+
+
+def load(
+    path_or_url: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    cache: Path | None = None,
+) -> Transformer:
+    """Reads `p/transformer`, or `p` itself; no `model_index.json` is needed.
+
+    Weights come from safetensors files alone: one file, or several with an index. They may carry diffusers' key names
+    or those of Wan's own release. An fsspec URL is fetched into the cache once for each state of its files.
+
+    dtype None keeps each tensor as it is stored. Another dtype is given to all but the parts that diffusers keeps in
+    fp32 (time embedding, modulation tables, whole-token norms). The model computes those parts in fp32 however they are
+    held, so a bf16 folder gives the result of diffusers with `torch_dtype=torch.bfloat16` in either case.
+
+    Raises:
+        ModelError: no such folder, another class of model, damaged files, or keys missing, unknown or of a wrong shape.
+    """
+    folder = _local_folder(absolute(path_or_url), cache)
+    config = TransformerConfig.from_dict(read_json(folder / CONFIG))
+    stored, unknown = to_ours(dict(_tensors(folder, torch.device(device))))
+    with torch.device("meta"):
+        model = Transformer(config)
+    _check_keys(folder, model.state_dict(), stored, unknown)
+    if dtype is not None:
+        for key, value in stored.items():
+            stored[key] = value.to(torch.float32 if is_kept_fp32(key) else dtype)
+    model.load_state_dict(stored, assign=True)
+    return model.requires_grad_(True).eval()
+
+
+def save(model: Transformer, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
+    """Writes the folder; each file is written beside its place and swapped in, the weights first.
+
+    Args:
+        dtype: of the stored weights; the parts that diffusers keeps in fp32 stay fp32. None keeps the model's own.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {}
+    for key, value in model.state_dict().items():
+        value = value.detach().cpu()
+        if dtype is not None:
+            value = value.to(torch.float32 if is_kept_fp32(key) else dtype)
+        state[key] = value.contiguous()
+    partial = folder / f"{WEIGHTS}.partial"
+    save_file(to_diffusers(state), partial, metadata={"format": "pt"})
+    os.replace(partial, folder / WEIGHTS)
+    partial = folder / f"{CONFIG}.partial"
+    partial.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, folder / CONFIG)
+
+
+def _local_folder(location: str, cache: Path | None) -> Path:
+    if is_remote(location):
+        return _fetch(location, cache or user_cache_dir())
+    for folder in (Path(location) / SUBFOLDER, Path(location)):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise ModelError(f"no transformer at {location}: found neither {SUBFOLDER}/{CONFIG} nor {CONFIG}")
+
+
+def _fetch(url: str, cache: Path) -> Path:
+    """The transformer's own files of a URL, on this disk. Their names, sizes and versions make the folder's name."""
+    import fsspec
+
+    try:
+        fs, root = fsspec.core.url_to_fs(url)
+        subfolder = f"{root.rstrip('/')}/{SUBFOLDER}"
+        base = subfolder if fs.exists(f"{subfolder}/{CONFIG}") else root
+        files = {
+            PurePosixPath(info["name"]).name: info
+            for info in fs.ls(base, detail=True)
+            if info["type"] == "file" and info["name"].endswith((".json", ".safetensors"))
+        }
+    except Exception as error:  # each file system raises its own kinds
+        raise ModelError(f"{url} cannot be listed: {type(error).__name__}: {error}") from error
+    if CONFIG not in files:
+        raise ModelError(f"no transformer at {url}: found neither {SUBFOLDER}/{CONFIG} nor {CONFIG}")
+    state = [(name, info.get("size"), _version(info)) for name, info in sorted(files.items())]
+    key = hashlib.sha256(json.dumps([url, state], default=str).encode()).hexdigest()[:24]
+    target = cache / "transformers" / key
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=target.parent))
+    try:
+        for name, info in files.items():
+            fs.get_file(info["name"], str(partial / name))
+        try:
+            os.replace(partial, target)
+        except OSError:
+            if not target.is_dir():  # else another process was first, with the same files
+                raise
+    except Exception as error:
+        raise ModelError(f"{url} cannot be fetched: {type(error).__name__}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _version(info: Mapping[str, Any]) -> str | None:
+    for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created"):
+        if info.get(key) is not None:
+            return str(info[key])
+    return None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS_INDEX).is_file():
+        names = sorted(set(read_json(folder / WEIGHTS_INDEX).get("weight_map", {}).values()))
+        strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+        if strange or not names:
+            raise ModelError(f"{folder / WEIGHTS_INDEX}: weight_map names no files of this folder: {strange}")
+        return [folder / name for name in names]
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    found = sorted(path.name for path in folder.iterdir() if path.name != CONFIG)
+    raise ModelError(
+        f"no weights in {folder}: wanted {WEIGHTS} or {WEIGHTS_INDEX} (pickled weights are never loaded), found {found}"
+    )
+
+
+def _tensors(folder: Path, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+    for path in _weight_files(folder):
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                for key in file.keys():  # noqa: SIM118  not a dict
+                    yield key, file.get_tensor(key)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def _check_keys(folder: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], unknown: list[str]) -> None:
+    named = to_diffusers(dict.fromkeys(wanted))
+    theirs = dict(zip(wanted, named, strict=True))
+    missing = [theirs[key] for key in wanted if key not in stored]
+    unexpected = unknown + [str(next(iter(to_diffusers({key: None})))) for key in stored if key not in wanted]
+    shapes = [
+        f"{theirs[key]} {tuple(value.shape)} where the config makes it {tuple(wanted[key].shape)}"
+        for key, value in stored.items()
+        if key in wanted and value.shape != wanted[key].shape
+    ]
+    faults = [
+        f"{len(keys)} {what}: {', '.join(keys[:5])}{', ..' if len(keys) > 5 else ''}"
+        for what, keys in (("missing", missing), ("not known", unexpected), ("of a wrong shape", shapes))
+        if keys
+    ]
+    if faults:
+        raise ModelError(f"weights in {folder} do not fit its {CONFIG}: {'; '.join(faults)}")
