@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.errors import InputError, ModelError, NonFinite
+from model.text import no_progress_bars
 
 Depth = Literal["uint8", "uint16"]
 
@@ -100,9 +101,10 @@ class ImageEncoder:
 
         try:
             processor = CLIPImageProcessor.from_pretrained(folder / "image_processor", local_files_only=True)
-            model = CLIPVisionModel.from_pretrained(
-                folder / "image_encoder", dtype=dtype, use_safetensors=True, local_files_only=True
-            )
+            with no_progress_bars():
+                model: Any = CLIPVisionModel.from_pretrained(
+                    folder / "image_encoder", dtype=dtype, use_safetensors=True, local_files_only=True
+                )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(f"the image encoder of {folder} cannot be loaded: {error}") from error
         return cls(processor, model.to(device).eval().requires_grad_(False))

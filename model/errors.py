@@ -14,7 +14,7 @@ class InputError(ValueError):
     """A take's own input cannot be used: its image, its size, its number of frames. Trying again does not help."""
 
 
-class NonFinite(ArithmeticError):  # noqa: N818 - the contract's name
+class NonFinite(ArithmeticError):
     """NaN or infinity came out of the model.
 
     Attributes:
@@ -31,5 +31,5 @@ class NonFinite(ArithmeticError):  # noqa: N818 - the contract's name
         return f"{self.what} are not finite {where}"
 
 
-class PeerFailed(RuntimeError):  # noqa: N818 - the contract's name
+class PeerFailed(RuntimeError):
     """Another rank of the group failed and this one left with it. The message holds that rank's error."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,24 @@ def compact(states: Sequence[Tensor], length: int = MAX_TOKENS) -> tuple[Tensor,
     return batch, multiplicity
 
 
+@contextlib.contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keeps transformers' bars out of a rank's log while it loads a small model; as it was afterwards."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 class TextEncoder:
     """Tokenizer and UMT5 encoder of a pipeline folder; the last prompts are remembered."""
 
-    def __init__(self, tokenizer: Any, model: torch.nn.Module, *, length: int = MAX_TOKENS) -> None:
+    def __init__(self, tokenizer: Any, model: Any, *, length: int = MAX_TOKENS) -> None:
         self.tokenizer, self.model, self.length = tokenizer, model, length
         self._remembered: OrderedDict[str, Tensor] = OrderedDict()
 
@@ -105,9 +120,10 @@ class TextEncoder:
         try:
             maker = named if is_tokenizer and named is not None else transformers.AutoTokenizer
             tokenizer = maker.from_pretrained(folder / "tokenizer", local_files_only=True)
-            model = transformers.UMT5EncoderModel.from_pretrained(
-                folder / "text_encoder", dtype=dtype, use_safetensors=True, local_files_only=True
-            )
+            with no_progress_bars():
+                model: Any = transformers.UMT5EncoderModel.from_pretrained(
+                    folder / "text_encoder", dtype=dtype, use_safetensors=True, local_files_only=True
+                )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(f"the text encoder of {folder} cannot be loaded: {error}") from error
         return cls(tokenizer, model.to(device).eval().requires_grad_(False))

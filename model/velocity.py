@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model.condition import Condition
-from model.text import compact, pad
+from model.text import compact
 
 if TYPE_CHECKING:
     from model.parallel import ParallelGroup
@@ -80,7 +80,7 @@ class Velocity:
         self.token_mask: Tensor | None = None
         self.channels: Tensor | None = None
         if condition is not None and form is Form.TIMESTEPS and condition.keeps_something:
-            self.token_mask = condition.token_mask(tuple(experts[0].config.patch_size))
+            self.token_mask = condition.token_mask(experts[0].config.patch_size)
         if condition is not None and form is Form.CHANNELS:
             self.channels = torch.cat([condition.frame_mask(frame_stride), condition.latents], dim=1)
 
@@ -114,11 +114,9 @@ class Velocity:
         return latents if self.channels is None else torch.cat([latents, self.channels], dim=1)
 
     def _forward(self, expert: Transformer, seen: Tensor, times: Tensor, texts: Sequence[Tensor]) -> Tensor:
-        count, dtype = len(texts), expert.dtype
-        # With image tokens the transformer tells the two kinds apart by the full length of the text.
-        states, multiplicity = (pad(texts), None) if self.image_tokens is not None else compact(texts)
-        image = self.image_tokens
-        return expert(
+        count, dtype, image = len(texts), expert.dtype, self.image_tokens
+        states, multiplicity = compact(texts)
+        velocity: Tensor = expert(
             seen.to(dtype).expand(count, *seen.shape[1:]),
             times.expand(count, *times.shape[1:]),
             states.to(dtype),
@@ -126,3 +124,4 @@ class Velocity:
             group=None if self.group is None else self.group.sequence,
             encoder_multiplicity=multiplicity,
         )
+        return velocity
