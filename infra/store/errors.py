@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - the names say what was found (NotFound, Exists), as the field's own libraries do
 """What can go wrong with a store. All of it is the farm's fault: no error here may ever quarantine a shot.
 
 Every error carries one message, so that it survives pickling on its way through Ray, and no message holds a secret.

@@ -1,0 +1,213 @@
+"""The commit protocol: a take exists once its commit does, and its media stands before its commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from infra.store import layout
+from infra.store.conditional import create_or_read, replace_or_read
+from infra.store.errors import CommitUnreadable, NotFound, OutcomeUnknown, StoreRefused
+from infra.store.store import Store
+
+FORMAT = 1
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "spec_key": str,
+    "picture_key": str,
+    "show": str,
+    "shot_id": str,
+    "revision": str,
+    "take": int,
+    "seed": int,
+    "media": dict,
+    "gang": int,
+    "layout": str,
+    "attempt": int,
+    "gpu_s": (int, float),
+    "epoch": int,
+}
+_OPTIONAL = {"times", "tools", "notes"}  # notes: what a reader should know, such as a retry in fp32
+_ATTEMPT = ("owner", "epoch", "attempt")  # with the media's hash: which attempt a commit came from
+_MEDIA_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "width": int,
+    "height": int,
+    "frames": int,
+    "fps": (int, float),
+}
+_STORED_MEDIA = _MEDIA_FIELDS | {"path": str, "sha256": str, "bytes": int}
+_THREADS = 16
+
+
+class Published(NamedTuple):
+    """How a take ended up in the store."""
+
+    outcome: Literal["committed", "adopted"]
+    commit: dict[str, Any]  # the one that stands
+    duplicate_gpu_s: float  # ours, when another's commit was adopted
+
+
+class CommitRead(NamedTuple):
+    """One object under commits/: its content, or why it counts for nothing."""
+
+    path: str
+    spec_key: str | None  # as the name says; None for a name that is no commit's
+    commit: dict[str, Any] | None
+    fault: str | None
+
+
+def publish(
+    store: Store, *, local: str | os.PathLike[str], record: Mapping[str, Any], suffix: str = ".mp4"
+) -> Published:
+    """Upload a finished, probed film and commit it (steps 2 and 3 of the protocol). Safe to call again after any error.
+
+    `record` holds spec_key, picture_key, show, shot_id, revision, take, seed, media{width, height, frames, fps}, gang,
+    layout, attempt, gpu_s, epoch, and may hold owner, times, tools and notes; ValueError for anything missing, wrong
+    or more. Path, size and hash of the media are filled in here, and a fresh owner where none is given. Whoever calls
+    again after OutcomeUnknown gives the same owner both times: else its own first commit would pass for another's.
+
+    Outcome "adopted" means that another gang was first: its commit stands and counts, our film is an orphan unless it
+    is the same bytes. An unreadable commit under this key is set aside and replaced. Raises StoreUnavailable, of which
+    OutcomeUnknown means that only a later read can tell.
+    """
+    _check(record, _FIELDS, _OPTIONAL | {"owner"})
+    _check(record["media"], _MEDIA_FIELDS, set())
+    film = Path(local)
+    size, sha256, md5 = _hashes(film)
+    take = (record["show"], record["shot_id"], record["revision"], record["take"])
+    media_path = layout.media_path(*take, sha256, suffix)
+    store.write_file(media_path, film, sha256=sha256, md5=md5)
+
+    times = {**record.get("times", {}), "committed": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    commit = {
+        "format": FORMAT,
+        **{key: record[key] for key in _FIELDS},
+        "media": {"path": media_path, "sha256": sha256, "bytes": size, **record["media"]},
+        "owner": record.get("owner") or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}",
+        **{key: record[key] for key in sorted(_OPTIONAL & record.keys())},
+        "times": times,
+    }
+    stands = _commit(store, record["spec_key"], json.dumps(commit, indent=1, allow_nan=False).encode())
+    if _same_attempt(stands, commit):
+        return Published("committed", stands, 0.0)
+    return Published("adopted", stands, float(record["gpu_s"]))
+
+
+def _commit(store: Store, spec_key: str, data: bytes) -> dict[str, Any]:
+    """Step 3: one conditional put. Returns the readable commit that stands afterwards, ours or another's."""
+    path = layout.commit_path(spec_key)
+    settled = create_or_read(store, path, data)
+    for _ in range(10):
+        try:
+            return parse(spec_key, settled.data)
+        except CommitUnreadable:
+            # Nothing was ever committed here. Keep its bytes, then take its place if nobody else has.
+            store.write(layout.damaged_path(spec_key, hashlib.sha256(settled.data).hexdigest()), settled.data)
+            settled = replace_or_read(store, path, data, settled.tag)
+    raise OutcomeUnknown(f"{path} changes all the time and is never a commit")
+
+
+def _same_attempt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    same_media = one["media"]["sha256"] == other["media"]["sha256"]
+    return same_media and all(one[key] == other[key] for key in _ATTEMPT)
+
+
+def committed_keys(store: Store) -> set[str]:
+    """The spec_keys that have a commit by name, from a fresh listing: 1,000 names per request, no content.
+
+    A name is not yet a commit: `read_many` tells which of those that matter can be read.
+    """
+    keys = (layout.parse_commit_path(found.path) for found in store.list(layout.COMMITS))
+    return {key for key in keys if key is not None}
+
+
+def read_commit(store: Store, spec_key: str) -> dict[str, Any] | None:
+    """The commit of a take, or None where there is none. CommitUnreadable for one that counts for nothing."""
+    try:
+        data = store.read(layout.commit_path(spec_key))
+    except NotFound:
+        return None
+    return parse(spec_key, data)
+
+
+def read_many(store: Store, spec_keys: Iterable[str]) -> dict[str, dict[str, Any] | CommitUnreadable]:
+    """The commits of these takes, read by 16 threads. A key without a commit is left out.
+
+    An unreadable one stands there as the error itself: it is not done, and rendering the take again replaces it.
+    """
+
+    def read(spec_key: str) -> dict[str, Any] | CommitUnreadable | None:
+        try:
+            return read_commit(store, spec_key)
+        except CommitUnreadable as error:
+            return error
+
+    keys = list(spec_keys)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-commits") as pool:
+        return {key: found for key, found in zip(keys, pool.map(read, keys), strict=True) if found is not None}
+
+
+def read_commits(store: Store) -> Iterator[CommitRead]:
+    """Every object under commits/, readable or not, in no particular order."""
+
+    def read(path: str) -> CommitRead | None:
+        spec_key = layout.parse_commit_path(path)
+        if spec_key is None:
+            return CommitRead(path, None, None, "not the name of a commit")
+        try:
+            return CommitRead(path, spec_key, parse(spec_key, store.read(path)), None)
+        except CommitUnreadable as error:
+            return CommitRead(path, spec_key, None, str(error))
+        except NotFound:  # forgotten since the listing
+            return None
+
+    paths = [found.path for found in store.list(layout.COMMITS) if ".damaged-" not in found.path]
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-commits") as pool:
+        yield from (found for found in pool.map(read, paths) if found is not None)
+
+
+def parse(spec_key: str, data: bytes) -> dict[str, Any]:
+    """A commit's content, checked. CommitUnreadable for what is no commit of this take, whatever it is.
+
+    StoreRefused for one of a newer format: it may well be a commit, so it must not be replaced.
+    """
+    path = layout.commit_path(spec_key)
+    try:
+        commit = json.loads(data)
+        if not isinstance(commit, dict) or type(commit.get("format")) is not int:
+            raise ValueError("no commit")
+        if commit["format"] > FORMAT:
+            raise StoreRefused(f"{path} has format {commit['format']}, newer than {FORMAT}: use a newer rushes")
+        if commit.get("spec_key") != spec_key:
+            raise ValueError("it names another spec_key")
+        _check(commit, _FIELDS | {"format": int, "owner": str}, _OPTIONAL)
+        _check(commit["media"], _STORED_MEDIA, set())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise CommitUnreadable(f"{path}: {error}") from error
+    return commit
+
+
+def _check(found: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], optional: set[str]) -> None:
+    missing, more = fields.keys() - found.keys(), found.keys() - fields.keys() - optional
+    if missing or more:
+        raise ValueError(f"missing: {sorted(missing)}, not known: {sorted(more)}")
+    for key, kind in fields.items():
+        if not isinstance(found[key], kind) or isinstance(found[key], bool):
+            raise ValueError(f"{key} is {type(found[key]).__name__}")
+
+
+def _hashes(film: Path) -> tuple[int, str, str]:
+    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    with film.open("rb") as source:
+        while chunk := source.read(2**20):
+            sha256.update(chunk)
+            md5.update(chunk)
+            size += len(chunk)
+    return size, sha256.hexdigest(), md5.hexdigest()

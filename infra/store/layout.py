@@ -1,0 +1,197 @@
+"""The names of all objects in a store, as DESIGN.md lists them, and how to read them back."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # a show, a shot_id, a job_id
+_REVISION = re.compile(r"[0-9a-f]{8}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+
+MEDIA = "shots"
+COMMITS = "commits"
+POSTERS = "posters"
+LOGS = "logs"
+JOBS = "jobs"
+
+_COMMIT = re.compile(rf"{COMMITS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.json")
+_POSTER = re.compile(rf"{POSTERS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.jpg")
+_MEDIA = re.compile(
+    rf"{MEDIA}/({NAME.pattern})/({NAME.pattern})/([0-9a-f]{{8}})\.take-(\d{{3,}})\.([0-9a-f]{{8}})(\.[a-z0-9]{{1,8}})"
+)
+_QUARANTINE = re.compile(
+    rf"{JOBS}/({NAME.pattern})/quarantine/({NAME.pattern})/({NAME.pattern})/take-(\d{{3,}})\.(\d+)\.json"
+)
+_ROUND = re.compile(rf"{JOBS}/({NAME.pattern})/rounds/(\d+)\.json")
+
+
+class Take(NamedTuple):
+    """Which take an object belongs to, as far as its name says."""
+
+    show: str
+    shot_id: str
+    take: int
+
+
+class MediaName(NamedTuple):
+    """What the name of a film says."""
+
+    show: str
+    shot_id: str
+    revision: str
+    take: int
+    sha8: str
+    suffix: str
+
+
+def media_path(show: str, shot_id: str, revision: str, take: int, sha256: str, suffix: str = ".mp4") -> str:
+    """A film, or a still, under its content's name."""
+    _fits(_SHA256, sha256, "sha256")
+    _fits(_SUFFIX, suffix, "suffix")
+    return f"{MEDIA}/{_take(show, shot_id, revision, take)}.{sha256[:8]}{suffix}"
+
+
+def parse_media_path(path: str) -> MediaName | None:
+    """What `media_path` was called with (of the hash its first 8 digits), or None for another name."""
+    found = _MEDIA.fullmatch(path)
+    if found is None:
+        return None
+    show, shot_id, revision, take, sha8, suffix = found.groups()
+    return MediaName(show, shot_id, revision, int(take), sha8, suffix)
+
+
+def commit_path(spec_key: str) -> str:
+    """The commit of a take."""
+    _fits(_SHA256, spec_key, "spec_key")
+    return f"{COMMITS}/{spec_key[:2]}/{spec_key}.json"
+
+
+def parse_commit_path(path: str) -> str | None:
+    """The spec_key that a commit's name holds, or None for another name."""
+    found = _COMMIT.fullmatch(path)
+    return found[2] if found and found[2].startswith(found[1]) else None
+
+
+def damaged_path(spec_key: str, sha256: str) -> str:
+    """Where the bytes of an unreadable commit are kept when a new rendering takes its place."""
+    _fits(_SHA256, sha256, "sha256")
+    return commit_path(spec_key).removesuffix(".json") + f".damaged-{sha256[:8]}"
+
+
+def poster_path(spec_key: str) -> str:
+    """The poster of a take."""
+    _fits(_SHA256, spec_key, "spec_key")
+    return f"{POSTERS}/{spec_key[:2]}/{spec_key}.jpg"
+
+
+def parse_poster_path(path: str) -> str | None:
+    """The spec_key that a poster's name holds, or None for another name."""
+    found = _POSTER.fullmatch(path)
+    return found[2] if found and found[2].startswith(found[1]) else None
+
+
+def log_path(show: str, shot_id: str, revision: str, take: int, job_id: str, epoch: int, attempt: int) -> str:
+    """The log of one attempt at a take."""
+    _fits(NAME, job_id, "job_id")
+    return f"{LOGS}/{_take(show, shot_id, revision, take)}.{job_id}.{_count(epoch)}.{_count(attempt)}.log"
+
+
+def logs_folder(show: str, shot_id: str) -> str:
+    """The folder with all logs of a shot."""
+    return f"{LOGS}/{_fits(NAME, show, 'show')}/{_fits(NAME, shot_id, 'shot_id')}"
+
+
+def job_folder(job_id: str) -> str:
+    return f"{JOBS}/{_fits(NAME, job_id, 'job_id')}"
+
+
+def plan_path(job_id: str) -> str:
+    return f"{job_folder(job_id)}/plan.parquet"
+
+
+def addition_path(job_id: str, number: int) -> str:
+    """Retakes, added shots and changed priorities, numbered from 1."""
+    return f"{job_folder(job_id)}/additions/{_count(number)}.parquet"
+
+
+def shard_path(job_id: str, number: int) -> str:
+    """The commits of one shard in one table."""
+    return f"{job_folder(job_id)}/shards/{_count(number)}.parquet"
+
+
+def manifest_path(job_id: str) -> str:
+    return f"{job_folder(job_id)}/manifest.parquet"
+
+
+def quarantine_folder(job_id: str) -> str:
+    return f"{job_folder(job_id)}/quarantine"
+
+
+def quarantine_path(job_id: str, show: str, shot_id: str, take: int, round: int) -> str:
+    """The record of a take given up in one round."""
+    _fits(NAME, show, "show")
+    _fits(NAME, shot_id, "shot_id")
+    return f"{quarantine_folder(job_id)}/{show}/{shot_id}/take-{_count(take):03d}.{_count(round)}.json"
+
+
+def parse_quarantine_path(path: str) -> tuple[Take, int] | None:
+    """Take and round of a quarantine record, or None for another name."""
+    found = _QUARANTINE.fullmatch(path)
+    if found is None:
+        return None
+    return Take(found[2], found[3], int(found[4])), int(found[5])
+
+
+def quarantine_table_path(job_id: str) -> str:
+    return f"{job_folder(job_id)}/quarantine.parquet"
+
+
+def rounds_folder(job_id: str) -> str:
+    return f"{job_folder(job_id)}/rounds"
+
+
+def round_path(job_id: str, round: int) -> str:
+    """That a round was opened; the first needs no object."""
+    return f"{rounds_folder(job_id)}/{_count(round)}.json"
+
+
+def parse_round_path(path: str) -> int | None:
+    found = _ROUND.fullmatch(path)
+    return int(found[2]) if found else None
+
+
+def lease_path(job_id: str) -> str:
+    return f"{job_folder(job_id)}/lease.json"
+
+
+def board_path(job_id: str) -> str:
+    return f"{job_folder(job_id)}/board.html"
+
+
+def contact_sheet_path(job_id: str) -> str:
+    return f"{job_folder(job_id)}/contact-sheet.png"
+
+
+def trace_path(job_id: str) -> str:
+    return f"{job_folder(job_id)}/trace.json"
+
+
+def _take(show: str, shot_id: str, revision: str, take: int) -> str:
+    _fits(NAME, show, "show")
+    _fits(NAME, shot_id, "shot_id")
+    _fits(_REVISION, revision, "revision")
+    return f"{show}/{shot_id}/{revision}.take-{_count(take):03d}"
+
+
+def _count(number: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError(f"not a number from 0 up: {number!r}")
+    return number
+
+
+def _fits(pattern: re.Pattern[str], text: str, what: str) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError(f"{what} {text[:200]!r} does not match {pattern.pattern}")
+    return text
