@@ -20,9 +20,9 @@ SILENCE = timedelta(seconds=3 * HEARTBEAT_S)
 def zombie_automation(flow_name: str = FLOW_NAME, silence: timedelta = SILENCE) -> AutomationCore:
     """Marks a run of `flow_name` as Crashed when its heartbeat stops without a word.
 
-    A flow's process that is killed cannot say so, and nothing built into Prefect's server notices. Every event of the run
-    counts as a sign of life, not only those named Completed, Failed and so on: our runs also end in states with names
-    of their own (`CompletedWithFailures`), and the event carries the state's name.
+    A flow's process that is killed cannot say so, and nothing built into Prefect's server notices. Every event of the
+    run counts as a sign of life, not only those named Completed, Failed and so on: our runs also end in states with
+    names of their own (`CompletedWithFailures`), and the event carries the state's name.
     """
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
@@ -31,9 +31,9 @@ def zombie_automation(flow_name: str = FLOW_NAME, silence: timedelta = SILENCE) 
     return AutomationCore(
         name=ZOMBIE,
         description=(
-            "A render whose process was killed or cut off stays Running for ever, because nobody is left to say otherwise."
-            f" This marks it as Crashed {silence.total_seconds():.0f} s after its last heartbeat. The takes it finished are"
-            " safe in the store; the same command again renders the rest."
+            "A render whose process was killed or cut off stays Running for ever, because nobody is left to say"
+            f" otherwise. This marks it as Crashed {silence.total_seconds():.0f} s after its last heartbeat. The takes"
+            " it finished are safe in the store; the same command again renders the rest."
         ),
         trigger=EventTrigger(
             match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),
@@ -47,7 +47,11 @@ def zombie_automation(flow_name: str = FLOW_NAME, silence: timedelta = SILENCE) 
             threshold=1,
             within=silence,
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: its process is gone or cut off.")],
+        actions=[
+            ChangeFlowRunState(
+                name=None, force=False, state=StateType.CRASHED, message="No heartbeat: its process is gone or cut off."
+            )
+        ],
     )
 
 

@@ -1,8 +1,10 @@
 """The Prefect server as a child that dies with its parent.
 
-Run as a script, by path, so that it needs no import path of ours: `python -P server_process.py PARENT_PID`. Host, port and
-database come from the environment that `flows.server` sets. A killed parent cannot clean up, so the child has to notice by
-itself: on Linux the kernel kills it, elsewhere (and should the kernel's promise not hold) a thread sees its parent change.
+Run as a script, by path, so that it needs no import path of ours: `python -P server_process.py PARENT_PID`. Host,
+port and database come from the environment that `flows.server` sets. A killed parent cannot clean up, so the child
+has to notice by
+itself: on Linux the kernel kills it, elsewhere (and should the kernel's promise not hold) a thread sees its parent
+    change.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ _ORPHAN_POLL_S = 1.0
 def die_with(parent: int) -> None:
     """Bind the life of this process to `parent`, the process that started it.
 
-    SIGKILL and not SIGTERM: a server that waits for its open connections would outlive the flow that it served, and SQLite's
-    write-ahead log takes a kill without loss of what was committed.
+    SIGKILL and not SIGTERM: a server that waits for its open connections would outlive the flow that it served, and
+    SQLite's write-ahead log takes a kill without loss of what was committed.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,245 @@
+"""One running job as this process knows it: filled by the threads that talk to the farm, read by the Prefect flow.
+
+Neither Prefect nor Ray stands behind this: the job goes on when the view is gone, and the view stays when the farm is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from flows.artifacts import MOST_FAILURES, MOST_FILMS, MOST_POSTERS, Failure, JobView, Price, Shard
+from flows.report import ExitCode
+
+MOST_EVENTS = 5000
+"""Events kept for a reader that is behind; older ones are told as a count."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    exit: ExitCode
+    state: str
+    message: str
+    error: str | None = None
+
+
+class LiveJob:
+    """Thread-safe. Writers: `update`, `add_events`, `add_picture`, `finish`. Readers: `view`, `events`, `shards`,
+    `wait`.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        store: str,
+        *,
+        run: int,
+        shards: Mapping[int, Shard],
+        refused: Sequence[Failure] = (),
+        price: Price | None = None,
+        board: str | None = None,
+    ) -> None:
+        """Args:
+        store: URL of the store, without secrets.
+        run: which run of this job this is, from 1: the epoch of its lease.
+        shards: those with something to render, by number, with their names and numbers of takes.
+        refused: rows of the catalog that were refused.
+        board: where the board will stand.
+        """
+        self.job_id, self.store, self.run = job_id, store, run
+        self.started = datetime.now(UTC)
+        self._refused = tuple(refused)
+        self._price, self._board = price or Price(), board
+        self._lock = threading.Lock()
+        self._status: Mapping[str, Any] = {}
+        self._shards: dict[int, Shard] = dict(shards)
+        self._events: deque[Mapping[str, Any]] = deque(maxlen=MOST_EVENTS)
+        self._seen = 0
+        self._failures: list[Failure] = []
+        self._quarantined = 0
+        self._films: list[tuple[str, str]] = []
+        self._pictures: dict[str, bytes] = {}
+        self._over = threading.Event()
+        self._stop = threading.Event()
+        self._stop_reason = ""
+        self._outcome: Outcome | None = None
+
+    # Written by the farm's threads
+
+    def update(self, status: Mapping[str, Any]) -> None:
+        """A fresh status of the dispatcher."""
+        shards = {}
+        for entry in status.get("shards", ()):
+            number = int(entry["shard"])
+            known = self._shards.get(number)
+            if known is not None:
+                done, failed = int(entry.get("done", 0)), int(entry.get("failed", 0))
+                shards[number] = replace(known, done=done, running=int(entry.get("running", 0)), failed=failed)
+        with self._lock:
+            self._status = dict(status)
+            self._shards.update(shards)
+
+    def add_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """New events of the dispatcher, in order."""
+        with self._lock:
+            for event in events:
+                self._events.append(event)
+                self._seen += 1
+                if event.get("kind") == "quarantined":
+                    self._quarantined += 1
+                    if len(self._failures) < MOST_FAILURES:
+                        self._failures.append(failure_of(event))
+                elif event.get("kind") == "committed" and event.get("media") and len(self._films) <= MOST_FILMS:
+                    self._films.append((take_name(event), f"{self.store.rstrip('/')}/{event['media']}"))
+
+    def add_picture(self, label: str, jpeg: bytes) -> None:
+        """A poster; the newest `MOST_POSTERS` are kept."""
+        with self._lock:
+            self._pictures[label] = jpeg
+            while len(self._pictures) > MOST_POSTERS:
+                del self._pictures[next(iter(self._pictures))]
+
+    def finish(self, outcome: Outcome) -> None:
+        """The job has ended; the first outcome counts."""
+        with self._lock:
+            if self._outcome is None:
+                self._outcome = outcome
+        self._over.set()
+
+    # Read by the flow and the command line
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it runs."""
+        return self._outcome
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """The last status of the dispatcher."""
+        with self._lock:
+            return self._status
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until it has ended; False when the time is over."""
+        return self._over.wait(timeout_s)
+
+    def request_stop(self, reason: str) -> None:
+        """Ask for a stop; harmless when repeated."""
+        with self._lock:
+            self._stop_reason = self._stop_reason or reason
+        self._stop.set()
+
+    @property
+    def stop_requested(self) -> str | None:
+        """Why a stop was asked for, or None."""
+        return self._stop_reason if self._stop.is_set() else None
+
+    def shards(self) -> dict[int, Shard]:
+        """The shards with something to render, by number, with their counts."""
+        with self._lock:
+            return dict(self._shards)
+
+    def events(self, since: int) -> tuple[list[Mapping[str, Any]], int]:
+        """Events after the first `since`, and how many there have been. Of those that were dropped only the count
+        tells.
+        """
+        with self._lock:
+            missing = min(self._seen - since, len(self._events))
+            return list(self._events)[len(self._events) - missing :], self._seen
+
+    def view(self) -> JobView:
+        """What the run's page shows now."""
+        with self._lock:
+            status, outcome = self._status, self._outcome
+            takes = dict(status.get("takes", {}))
+            return JobView(
+                job_id=self.job_id,
+                store=self.store,
+                state=outcome.state if outcome else ("stopping" if self._stop.is_set() else "running"),
+                takes=takes,
+                gpu_s=dict(status.get("gpu_s", {})),
+                shards=[self._shards[number] for number in sorted(self._shards)],
+                failures=[*self._failures, *self._refused][:MOST_FAILURES],
+                failures_total=max(self._quarantined, takes.get("quarantined", 0)) + len(self._refused),
+                running=[running_line(entry) for entry in status.get("running", ())][:20],
+                posters=list(self._pictures.items()),
+                films=list(self._films),
+                board=self._board,
+                price=self._price,
+                eta_s=None if outcome else status.get("eta_s"),
+                started=self.started,
+                updated=datetime.now(UTC),
+                error=outcome.error if outcome else status.get("error"),
+            )
+
+
+def take_name(entry: Mapping[str, Any]) -> str:
+    """`show/shot_id take 2`, without the show where it is the default one."""
+    show = entry.get("show") or "default"
+    shot = str(entry.get("shot_id")) if show == "default" else f"{show}/{entry.get('shot_id')}"
+    return f"{shot} take {entry.get('take', 1)}"
+
+
+def running_line(entry: Mapping[str, Any]) -> str:
+    """A take at work: its name, and how many of its steps are done."""
+    steps = f" · step {entry.get('step', 0)} of {entry['steps']}" if entry.get("steps") else ""
+    gang = f" · gang {entry['gang']}" if entry.get("gang") is not None else ""
+    return f"{take_name(entry)}{steps}{gang}"
+
+
+def failure_of(event: Mapping[str, Any]) -> Failure:
+    """A quarantine, from the dispatcher's event or the record in the store."""
+    return Failure(
+        what=take_name(event),
+        error=str(event.get("error_class") or "internal"),
+        message=str(event.get("message") or ""),
+        where=str(event.get("log") or ""),
+        attempts=event.get("attempt"),
+        gpu_s=event.get("gpu_s"),
+        replay=str(event.get("replay") or ""),
+    )
+
+
+def refused_row(refusal: Any) -> Failure:
+    """A refused row of the catalog (`catalogs.Refusal`)."""
+    return Failure(
+        what=f"row {refusal.row}",
+        error="refused",
+        message=f"{refusal.column} = {refusal.value}; legal: {refusal.legal}",
+    )
+
+
+def shards_of(takes: pa.Table, settled: frozenset[tuple[str, str, int]] = frozenset()) -> dict[int, Shard]:
+    """The shards of a plan that have something to render, by number.
+
+    Args:
+        takes: a plan's takes: show, shot_id, take, shard, cached.
+        settled: takes given up in the newest round, as (show, shot_id, take).
+    """
+    columns = takes.select(["show", "shot_id", "take", "shard", "cached"])
+    shots: dict[int, tuple[str, str]] = {}
+    totals: dict[int, int] = {}
+    for batch in columns.to_batches(max_chunksize=65536):
+        for show, shot, take, shard, cached in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if cached or (show, shot, take) in settled:
+                continue
+            totals[shard] = totals.get(shard, 0) + 1
+            first, _ = shots.get(shard, (shot, shot))
+            shots[shard] = (first, shot)
+    digits = max(3, len(str(max(totals, default=0))))
+    return {n: Shard(_shard_name(n, digits, shots[n], totals[n]), totals[n]) for n in sorted(totals)}
+
+
+def _shard_name(number: int, digits: int, ends: tuple[str, str], total: int) -> str:
+    first, last = ends
+    # ASCII only: the timeline's font has no dots of other kinds, and leaves them out.
+    names = first if first == last else f"{first} .. {last}"
+    return f"{number:0{digits}d}: {names} ({total})"
