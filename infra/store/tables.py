@@ -1,0 +1,98 @@
+"""Arrow tables as Parquet bytes, and how two plans are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from infra.store.errors import Damaged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Computed from prices, sizes of shards and the state of the store at planning: they order nothing.
+_NOT_ORDERED = {"cached", "cost_gpu_s", "tokens", "shard", "row"}
+# Null where an input was out of reach when the plan was made.
+_RESOLVED_LATER = {"spec_key", "picture_key", "image_sha256", "revision"}
+_TAKE = ("show", "shot_id", "take")
+
+
+def to_parquet(table: pa.Table, more: Mapping[str, str] | None = None) -> bytes:
+    """The table as zstd Parquet, with `more` added to its metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if more:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **more})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def from_parquet(data: bytes, path: str) -> pa.Table:
+    """The table. Damaged for bytes that are no Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise Damaged(f"{path}: {error}") from error
+
+
+def metadata(data: bytes, path: str) -> dict[str, str]:
+    """The metadata of a table in Parquet, without reading its columns. Damaged for bytes that are no Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_schema(pa.BufferReader(data)).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise Damaged(f"{path}: {error}") from error
+    return {key.decode(): value.decode() for key, value in found.items() if key.startswith(b"rushes.")}
+
+
+def first_difference(standing: pa.Table, wanted: pa.Table) -> str | None:
+    """What makes two plans order different work, in words, or None. Columnar: a million takes take seconds."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if standing.num_rows != wanted.num_rows:
+        return f"{standing.num_rows} takes there, {wanted.num_rows} here"
+    names = [name for name in wanted.column_names if name not in _NOT_ORDERED]
+    odd = set(names) ^ {name for name in standing.column_names if name not in _NOT_ORDERED}
+    if odd:
+        return f"column {sorted(odd)[0]} is in only one of them"
+    order = [(name, "ascending") for name in _TAKE if name in names]
+    one, other = (table.select(names).sort_by(order) if order else table.select(names) for table in (standing, wanted))
+    for name in names:
+        left, right = _comparable(one[name]), _comparable(other[name])
+        if left.type != right.type:
+            try:
+                right = right.cast(left.type)
+            except pa.ArrowException:
+                return f"column {name} is {left.type} there, {right.type} here"
+        both_null = pc.and_(left.is_null(), right.is_null())
+        same = pc.or_(pc.fill_null(pc.equal(left, right), name in _RESOLVED_LATER), both_null)
+        if not pc.all(same, min_count=0).as_py():
+            at = pc.index(same, False).as_py()
+            where = "/".join(str(one[key][at]) for key in _TAKE if key in names)
+            return f"{name} of {where}: {_short(left[at])} there, {_short(right[at])} here"
+    return None
+
+
+def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Lists, structs and maps have no equality in Arrow: they are compared as text."""
+    import pyarrow as pa
+
+    if pa.types.is_nested(column.type):
+        return pa.chunked_array([pa.array([None if v is None else repr(v) for v in column.to_pylist()], pa.string())])
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    return column
+
+
+def _short(value: Any) -> str:
+    text = repr(value.as_py())
+    return text if len(text) <= 80 else f"{text[:77]}..."
