@@ -1,0 +1,52 @@
+"""Why a row is refused: the entry that people see, and how a value is shown in it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from catalogs.schema import VALUE_SHOWN
+
+ROW = "(row)"
+"""Stands for the column where a whole row cannot be read, for example a line that is not JSON."""
+
+_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+class Refusal(NamedTuple):
+    """One refused row: its 0-based number in the file, and the first rule that it breaks."""
+
+    row: int
+    column: str
+    value: str
+    legal: str
+
+
+def show(value: object) -> str:
+    """A value as people read it: at most 200 characters, control characters escaped, passwords in URLs left out."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        text = value[: VALUE_SHOWN + 1]
+        text = _USERINFO.sub("***@", text) or '""'
+    else:
+        text = repr(value) if isinstance(value, bytes | list | dict) else str(value)
+    if not text.isprintable():
+        text = repr(text[: VALUE_SHOWN + 1])[1:-1]
+    return text if len(text) <= VALUE_SHOWN else text[: VALUE_SHOWN - 1] + "…"
+
+
+def cell(column: pa.Array | list[Any], index: int) -> object:
+    """The Python value of one cell, or its bytes where it is not valid text; never raises for a bad value."""
+    if isinstance(column, list):
+        return column[index]
+    scalar = column[index]
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        storage = scalar.value if isinstance(scalar, pa.DictionaryScalar) else scalar
+        return storage.as_buffer().to_pybytes() if hasattr(storage, "as_buffer") else "text that is not UTF-8"
+    except (ValueError, OverflowError):  # a time outside Python's years
+        return str(scalar)

@@ -1,0 +1,144 @@
+"""Fills in a model's defaults, fits shots to its grid, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalogs import grid, schema
+from catalogs.checker import Checker
+from catalogs.cost import take_gpu_s
+from catalogs.keys import documents
+from catalogs.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class ResolvedShots:
+    """Shots that a model can render.
+
+    Attributes:
+        columns: the shots' columns with every default filled in, and frames, render_width, render_height,
+            render_frames, tokens, cost_gpu_s; each (n,).
+        folder: of the catalog, as a URI.
+    """
+
+    columns: dict[str, pa.Array]
+    folder: str
+
+    def slice(self, start: int, stop: int) -> ResolvedShots:
+        """The shots start..stop."""
+        return ResolvedShots({name: col.slice(start, stop - start) for name, col in self.columns.items()}, self.folder)
+
+    def revision_documents(self, kinds: Mapping[str, str]) -> pa.Array:
+        """The text that each shot's revision is the hash of, (n,)."""
+        # Strength, LoRAs and depends_on are always null until their tasks are built.
+        fields = {
+            name: self.columns[name] for name in kinds if name in self.columns and name not in ("depends_on", "lora")
+        }
+        fields["fps"] = pc.if_else(pc.equal(fields["task"], "still"), None, fields["fps"])
+        for name in schema.URIS:
+            fields[name] = relative(fields[name], self.folder)
+        return documents(fields, {}, kinds)
+
+
+def relative(uris: pa.Array, folder: str) -> pa.Array:
+    """URIs inside the catalog's folder as paths within it, so that a catalog may move with its inputs."""
+    if uris.null_count == len(uris):
+        return uris
+    prefix = folder if folder.endswith("/") else folder + "/"
+    inside = pc.starts_with(uris, prefix)
+    return pc.if_else(inside, pc.utf8_slice_codeunits(uris, len(prefix)), uris)
+
+
+def resolve(shots: pa.RecordBatch, facts: Mapping[str, Any]) -> tuple[ResolvedShots, list[Refusal]]:
+    """The shots that the model can render, and a refusal for each that it cannot.
+
+    Args:
+        shots: good rows of a catalog, as `Batch.shots`.
+        facts: of the model.
+    """
+    columns = dict(zip(shots.schema.names, shots.columns, strict=True))
+    checker = Checker(columns["row"].to_numpy())
+    asked = dict(columns)
+    _check_task(checker, columns["task"], facts)
+    for name in ("width", "height", "steps", "guidance_scale", "fps", "negative_prompt"):
+        columns[name] = columns[name].fill_null(pa.scalar(facts[name], columns[name].type))
+    duration = columns["duration_s"].fill_null(facts["frames"] / facts["fps"]).to_numpy()
+    still = np.asarray(pc.equal(columns["task"], "still"))
+    frames = np.where(still, 1, grid.film_frames(duration, columns["fps"].to_numpy()))
+    sides = {}
+    for name in ("width", "height"):
+        sides[name] = grid.fit_side(columns[name].to_numpy().astype(np.int64), facts)
+        too_large = sides[name] > facts["max_size"]
+        checker.refuse(name, too_large, asked[name], f"at most {facts['max_size']} with the model {facts['name']}")
+    render_frames = grid.fit_frames(frames, facts)
+    tokens = grid.tokens(sides["width"], sides["height"], render_frames, facts)
+    _check_length(checker, asked["duration_s"], frames, render_frames, facts)
+    _check_tokens(checker, columns, sides, render_frames, tokens, facts)
+    _check_model(checker, asked["model"], facts)
+    cost = take_gpu_s(tokens, columns["steps"].to_numpy(), columns["guidance_scale"].to_numpy(), facts)
+    good, refused = checker.good, checker.refusals()
+    columns["model"] = columns["model"].fill_null(str(facts["name"]))
+    columns |= {
+        "frames": _int32(frames, good),
+        "render_width": _int32(sides["width"], good),
+        "render_height": _int32(sides["height"], good),
+        "render_frames": _int32(render_frames, good),
+        "tokens": pa.array(tokens, pa.int64()),
+        "cost_gpu_s": pa.array(cost, pa.float64()),
+    }
+    if refused:
+        keep = pa.array(good)
+        columns = {name: column.filter(keep) for name, column in columns.items()}
+    folder = (shots.schema.metadata or {}).get(schema.FOLDER_KEY, b"").decode()
+    return ResolvedShots(columns, folder), refused
+
+
+def _int32(values: np.ndarray, good: np.ndarray) -> pa.Array:
+    # A refused row may hold a number of any size; it is filtered out next.
+    return pa.array(np.where(good, values, 0), pa.int32())
+
+
+def _check_task(checker: Checker, task: pa.Array, facts: Mapping[str, Any]) -> None:
+    able = np.asarray(pc.is_in(task, pa.array(list(facts["tasks"]), pa.string())))
+    checker.refuse("task", ~able, task, f"{', '.join(facts['tasks'])} with the model {facts['name']}")
+
+
+def _check_length(
+    checker: Checker, duration: pa.Array, frames: np.ndarray, render_frames: np.ndarray, facts: Mapping[str, Any]
+) -> None:
+    def legal(index: int) -> str:
+        return f"at most {facts['max_frames']} frames with the model {facts['name']}; this is {frames[index]}"
+
+    checker.refuse("duration_s", render_frames > facts["max_frames"], duration, legal)
+
+
+def _check_tokens(
+    checker: Checker,
+    columns: Mapping[str, pa.Array],
+    sides: Mapping[str, np.ndarray],
+    render_frames: np.ndarray,
+    tokens: np.ndarray,
+    facts: Mapping[str, Any],
+) -> None:
+    def legal(index: int) -> str:
+        clip = f"{sides['width'][index]}x{sides['height'][index]}, {render_frames[index]} frames"
+        return (
+            f"a smaller or shorter clip: {clip} are {tokens[index]:,} tokens,"
+            f" and the model {facts['name']} takes at most {facts['max_tokens']:,}"
+        )
+
+    checker.refuse("width", tokens > facts["max_tokens"], columns["width"], legal)
+
+
+def _check_model(checker: Checker, model: pa.Array, facts: Mapping[str, Any]) -> None:
+    names = [str(facts["name"]), str(facts["folder"])]
+    other = np.asarray(model.is_valid()) & ~np.asarray(pc.is_in(model, pa.array(names)))
+    checker.refuse(
+        "model", other, model, f"null or {facts['name']!r}: a job renders with one model, the one it is given"
+    )

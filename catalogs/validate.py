@@ -1,0 +1,280 @@
+"""The rules of a catalog, applied to a batch of rows column by column.
+
+A row is refused for the first rule it breaks, in the order of the columns in `schema.py`. Two rules need more than one
+column or one row: an input that its task does not use, and a shot that stands in the catalog twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalogs import schema
+from catalogs.checker import Checker
+from catalogs.convert import Cells, convert, plain
+from catalogs.digests import DigestSet
+from catalogs.keys import identities
+from catalogs.refusal import Refusal
+from catalogs.uris import Resolver, UriError
+
+# What a cell of a column may hold, said when it is of another kind altogether.
+_WANTED = {
+    "name": "text",
+    "text": "text in UTF-8",
+    "int": "a whole number",
+    "float": "a number",
+    "time": "a time in UTC, such as 2026-12-24T18:00:00Z",
+    "list": "a list of texts",
+    "tags": "a map from text to text",
+}
+_LATER = {
+    "depends_on": "null: shots that depend on one another are not built yet",
+    "lora": "null or an empty list: LoRAs are not built yet",
+    "variants": "null: variants are not built yet",
+    "strength": "null: only v2v and edit have a strength, and they are not built yet",
+}
+
+
+class Validator:
+    """Checks one catalog batch by batch; it remembers the shots it has seen, to find one that comes again.
+
+    Args:
+        resolver: makes the rows' URIs absolute or refuses them.
+    """
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._seen = DigestSet()
+
+    def check(
+        self, columns: Mapping[str, Cells], unknown: Mapping[str, pa.Array], rows: np.ndarray
+    ) -> tuple[pa.RecordBatch, list[Refusal]]:
+        """The good rows in the schema of a shot, and one refusal for each other row.
+
+        Args:
+            columns: the known columns that the catalog has, of any type, each (n,).
+            unknown: its other columns, under the names they are to have, each (n,).
+            rows: numbers of the rows in the file, (n,).
+        """
+        checker = Checker(rows)
+        shots: dict[str, pa.Array] = {}
+        for column in schema.COLUMNS:
+            cells = columns.get(column.name)
+            if cells is None:
+                cells = pa.nulls(len(rows), column.type)
+            values, bad = convert(cells, column)
+            legal = _LATER.get(column.name) if column.kind == "unbuilt" else self._legal_kind(column)
+            checker.refuse(column.name, bad, cells, legal or "")
+            shots[column.name] = self._rule(checker, column.name, values, cells, shots)
+        for name, array in unknown.items():
+            checker.refuse(name, _unreadable(array), array, "values that are valid (text in UTF-8)")
+        shot_ids = columns["shot_id"]
+        digests = identities(shots["show"], shots["shot_id"].fill_null(""))
+        good = np.nonzero(checker.good)[0]
+        repeated = np.zeros(len(rows), bool)
+        repeated[good] = self._seen.add(digests[good])
+        checker.refuse("shot_id", repeated, shot_ids, "a shot_id that stands once in a show: the first row renders")
+        shots["seed"] = _with_default_seed(shots["seed"], digests)
+        refused = checker.refusals()
+        arrays = [pa.array(rows, pa.int64()), *shots.values(), *unknown.values()]
+        names = ["row", *shots, *unknown]
+        batch = pa.RecordBatch.from_arrays(arrays, names=names)
+        return (batch.filter(pa.array(checker.good)) if refused else batch), refused
+
+    def _legal_kind(self, column: schema.Column) -> str:
+        return schema.NAME_LEGAL if column.name in ("shot_id", "show", "sequence") else _WANTED[column.kind]
+
+    def _rule(
+        self, checker: Checker, name: str, values: pa.Array, cells: Cells, shots: Mapping[str, pa.Array]
+    ) -> pa.Array:
+        """Applies the rules of one column and returns its values with the defaults that do not depend on a model."""
+        if name in _RANGES:
+            low, high, legal = _RANGES[name]
+            checker.refuse(name, _outside(values, low, high), cells, legal)
+            values = _narrowed(values, schema.BY_NAME[name].type)
+            return values.fill_null(0) if name == "priority" else values
+        match name:
+            case "shot_id":
+                bad = ~_true(pc.match_substring_regex(values, schema.NAME_PATTERN))
+                checker.refuse(name, bad, cells, schema.NAME_LEGAL)
+            case "show" | "sequence":
+                bad = _false(pc.match_substring_regex(values, schema.NAME_PATTERN))
+                checker.refuse(name, bad, cells, schema.NAME_LEGAL)
+                return values.fill_null(schema.DEFAULT_SHOW) if name == "show" else values
+            case "prompt":
+                length = _numbers(pc.utf8_length(values))
+                blank = ~_true(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0))
+                legal = f"1 to {schema.PROMPT_MAX:,} characters, not only white space"
+                checker.refuse(name, blank | (length > schema.PROMPT_MAX), cells, legal)
+            case "negative_prompt":
+                bad = _numbers(pc.utf8_length(values)) > schema.PROMPT_MAX
+                checker.refuse(name, bad, cells, f"at most {schema.PROMPT_MAX:,} characters")
+            case "task":
+                return _task(checker, values, cells)
+            case "width" | "height":
+                return _side(checker, name, values, cells)
+            case "fps":
+                bad = ~_holds(values, lambda fps: (fps > 0) & (fps <= schema.FPS_MAX))
+                checker.refuse(name, bad, cells, f"above 0 and at most {schema.FPS_MAX:g} frames a second")
+            case "duration_s":
+                return _duration(checker, values, cells, shots)
+            case "seed":
+                checker.refuse(name, _outside(values, 0, schema.INT64_MAX), cells, "0 to 2^63 - 1")
+            case "takes":
+                return _takes(checker, values, cells, shots["seed"])
+            case "image_uri" | "last_image_uri" | "video_uri" | "mask_uri":
+                return self._uri(checker, name, values, cells, shots["task"])
+            case "strength":
+                checker.refuse(name, ~np.asarray(values.is_null()), cells, _LATER[name])
+            case "budget_gpu_s":
+                bad = ~_holds(values, lambda budget: (budget > 0) & np.isfinite(budget))
+                checker.refuse(name, bad, cells, "above 0 GPU seconds")
+            case "deliver":
+                return _deliver(checker, values, cells, shots["task"])
+        return values
+
+    def _uri(self, checker: Checker, name: str, values: pa.Array, cells: Cells, task: pa.Array) -> pa.Array:
+        users = schema.USED_BY[name]
+        given = np.asarray(values.is_valid())
+        uses = _true(pc.is_in(task, pa.array(users, pa.string())))
+        others = f"null for this task; it is an input of {', '.join(users)}" if users else "null for every built task"
+        checker.refuse(name, given & ~uses, cells, others)
+        if name == "image_uri":
+            checker.refuse(name, ~given & uses, cells, "an image: the task i2v starts from one")
+        if not given.any():
+            return values
+        encoded = values.dictionary_encode()
+        resolved: list[str | None] = []
+        reasons: dict[int, str] = {}
+        for place, uri in enumerate(encoded.dictionary.to_pylist()):
+            try:
+                resolved.append(self._resolver.resolve(uri))
+            except UriError as error:
+                resolved.append(None)
+                reasons[place] = str(error)
+        absolute = pa.array(resolved, pa.string()).take(encoded.indices)
+        indices = encoded.indices.fill_null(0).to_numpy()
+        checker.refuse(name, given & np.asarray(absolute.is_null()), cells, lambda index: reasons[int(indices[index])])
+        return absolute
+
+
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "steps": (1, schema.STEPS_MAX, f"1 to {schema.STEPS_MAX:,}"),
+    "guidance_scale": (0, schema.GUIDANCE_MAX, f"0 to {schema.GUIDANCE_MAX:g}"),
+    "priority": (schema.INT32_MIN, schema.INT32_MAX, "a whole number of 32 bits"),
+}
+
+
+def _true(mask: pa.Array) -> np.ndarray:
+    """A boolean column as an array in which null is False."""
+    return np.asarray(mask.fill_null(False))
+
+
+def _false(mask: pa.Array) -> np.ndarray:
+    """Where a boolean column is False; null is not."""
+    return ~np.asarray(mask.fill_null(True))
+
+
+def _numbers(values: pa.Array) -> np.ndarray:
+    return np.asarray(values.fill_null(0))
+
+
+def _outside(values: pa.Array, low: float, high: float) -> np.ndarray:
+    """Where a value is given and not within low..high; NaN never is."""
+    return ~_holds(values, lambda number: (number >= low) & (number <= high))
+
+
+def _holds(values: pa.Array, test: Any) -> np.ndarray:
+    """Where a value is null or passes `test`, which takes and returns arrays."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(values.is_null()) | test(_numbers(values))
+
+
+def _narrowed(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Checked numbers in the column's own type; what does not fit was refused, so it may become null."""
+    if values.type == kind:
+        return values
+    if kind == pa.int32():
+        fits = ~_outside(values, schema.INT32_MIN, schema.INT32_MAX)
+        return pc.if_else(pa.array(fits), values, None).cast(kind)
+    return values.cast(kind)
+
+
+def _task(checker: Checker, values: pa.Array, cells: Cells) -> pa.Array:
+    values = values.fill_null(schema.DEFAULT_TASK)
+    built = ", ".join(schema.BUILT_TASKS)
+    known = _true(pc.is_in(values, pa.array(schema.TASKS)))
+    checker.refuse("task", ~known, cells, built)
+    ready = _true(pc.is_in(values, pa.array(schema.BUILT_TASKS)))
+    checker.refuse("task", ~ready, cells, f"{built}; this one is not built yet")
+    return values
+
+
+def _side(checker: Checker, name: str, values: pa.Array, cells: Cells) -> pa.Array:
+    def legal(side: np.ndarray) -> np.ndarray:
+        return (side >= schema.SIZE_MIN) & (side <= schema.SIZE_MAX) & (side % 2 == 0)
+
+    checker.refuse(name, ~_holds(values, legal), cells, f"an even number, {schema.SIZE_MIN} to {schema.SIZE_MAX}")
+    return _narrowed(values, pa.int32())
+
+
+def _duration(checker: Checker, values: pa.Array, cells: Cells, shots: Mapping[str, pa.Array]) -> pa.Array:
+    bad = ~_holds(values, lambda seconds: (seconds > 0) & (seconds <= schema.DURATION_MAX_S))
+    checker.refuse("duration_s", bad, cells, f"above 0 and at most {schema.DURATION_MAX_S:g} seconds")
+    with np.errstate(invalid="ignore", over="ignore"):
+        frames = _numbers(values) * _numbers(shots["fps"])
+    long = (frames > schema.FRAMES_MAX) & ~_true(pc.equal(shots["task"], "still"))
+    checker.refuse("duration_s", long, cells, f"at most {schema.FRAMES_MAX:,} frames with this row's fps")
+    return values
+
+
+def _takes(checker: Checker, values: pa.Array, cells: Cells, seed: pa.Array) -> pa.Array:
+    checker.refuse("takes", _outside(values, 1, schema.TAKES_MAX), cells, f"1 to {schema.TAKES_MAX:,}")
+    takes = _narrowed(values, pa.int32()).fill_null(1)
+    last = schema.INT64_MAX - (_numbers(takes).astype(np.int64) - 1)
+    checker.refuse("takes", _numbers(seed) > last, cells, "so few that seed + takes - 1 stays below 2^63")
+    return takes
+
+
+def _deliver(checker: Checker, values: pa.Array, cells: Cells, task: pa.Array) -> pa.Array:
+    default = pa.scalar(list(schema.DEFAULT_DELIVER), values.type)
+    values = pc.if_else(values.is_valid(), values, default)
+    flat, parent = values.flatten(), np.asarray(pc.list_parent_indices(values))
+    tasks = task.take(pa.array(parent))
+    legal = np.zeros(len(flat), bool)
+    for profile, may in schema.PROFILES.items():
+        legal |= _true(pc.equal(flat, profile)) & _true(pc.is_in(tasks, pa.array(may)))
+    bad = np.zeros(len(values), bool)
+    bad[parent[~legal]] = True
+
+    def known(index: int) -> str:
+        own = task[index].as_py()
+        return "a list of: " + ", ".join(name for name, may in schema.PROFILES.items() if own in may)
+
+    checker.refuse("deliver", bad, cells, known)
+    return values
+
+
+def _with_default_seed(seed: pa.Array, digests: np.ndarray) -> pa.Array:
+    if not seed.null_count:
+        return seed
+    own = np.ascontiguousarray(digests[:, :4]).view(">u4").astype(np.int64)[:, 0]
+    return pc.coalesce(seed, pa.array(own))
+
+
+def _unreadable(array: pa.Array) -> np.ndarray:
+    """Where a value of an unknown column is not what its type says, for example text that is not UTF-8."""
+    bad = np.zeros(len(array), bool)
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        for index in range(len(array)):
+            try:
+                plain(array).take(pa.array([index])).validate(full=True)
+            except pa.ArrowInvalid:
+                bad[index] = True
+    return bad
