@@ -18,13 +18,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psutil
 
 from infra.store import layout
-from infra.store.conditional import Settled, create_or_read, replace_or_read
-from infra.store.errors import Changed, Damaged, LeaseLost, NotFound
+from infra.store.conditional import create_or_read, replace_or_read
+from infra.store.errors import Changed, Damaged, LeaseLost, NotFound, OutcomeUnknown
 from infra.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class LeaseHeld:
     ) -> None:
         self._store, self._clock, self._monotonic = store, clock, monotonic
         self.info = info
-        self._unchanged_since = monotonic()
+        self._first_seen = self._last_seen = monotonic()
 
     def __repr__(self) -> str:
         return f"LeaseHeld({self.info!r})"
@@ -89,16 +89,17 @@ class LeaseHeld:
         """Read the lease again; None when it is gone."""
         found = read_lease(self._store, self.info.job_id)
         if found is not None:
+            self._last_seen = self._monotonic()
             if found.tag != self.info.tag:
-                self._unchanged_since = self._monotonic()
+                self._first_seen = self._last_seen
             self.info = found
         return found
 
     @property
     def owner_is_gone(self) -> bool:
-        """As the function of this name, and also once the lease has stood unchanged for `lapse_s` before our eyes."""
-        unseen_for = self._monotonic() - self._unchanged_since
-        return unseen_for > self.info.lapse_s or owner_is_gone(self.info, now=self._clock())
+        """As the function of this name, and also once `refresh` has found the lease unchanged for `lapse_s`."""
+        unchanged_for = self._last_seen - self._first_seen
+        return unchanged_for > self.info.lapse_s or owner_is_gone(self.info, now=self._clock())
 
 
 class Lease:
@@ -156,8 +157,7 @@ class Lease:
 
     def renew(self, *, note: Mapping[str, Any] | None = None) -> None:
         """Say that the owner lives. LeaseLost when another has taken over; StoreUnavailable when nobody can tell."""
-        more = {} if note is None else {"note": {**self.info.note, **note}}
-        self._put(replace(self.info, renewed=self._clock(), **more))
+        self._put(replace(self.info, renewed=self._clock(), note={**self.info.note, **(note or {})}))
 
     def release(self, state: State, exit_code: int) -> None:
         """Give the job back, with its final state and exit code for those who follow it. LeaseLost as for `renew`."""
@@ -166,24 +166,20 @@ class Lease:
         self._put(replace(self.info, state=state, exit_code=exit_code, renewed=self._clock()))
 
     def _put(self, wanted: LeaseInfo) -> None:
-        path = layout.lease_path(self.info.job_id)
-        try:
-            settled = replace_or_read(self._store, path, _encode(wanted), self.info.tag)
-        except Changed as error:
-            raise LeaseLost(f"{path} is gone") from error
-        if settled.ours:
-            self.info = replace(wanted, tag=settled.tag)
-            return
-        standing = self._own(settled)
-        if standing is None:
-            raise LeaseLost(f"{path}: taken over by another owner")
-        # An earlier write of ours, whose reply was lost, stands there: go on from it.
-        self.info = replace(wanted, tag=self._store.replace(path, _encode(wanted), standing))
-
-    def _own(self, settled: Settled) -> str | None:
-        standing = _decode(settled.data, settled.tag, self.info.job_id)
-        same = (standing.owner.token, standing.epoch) == (self.info.owner.token, self.info.epoch)
-        return settled.tag if same else None
+        path, tag = layout.lease_path(self.info.job_id), self.info.tag
+        for _ in range(3):
+            try:
+                settled = replace_or_read(self._store, path, _encode(wanted), tag)
+            except Changed as error:
+                raise LeaseLost(f"{path} is gone") from error
+            if settled.ours:
+                self.info = replace(wanted, tag=settled.tag)
+                return
+            standing = _decode(settled.data, settled.tag, self.info.job_id)
+            if (standing.owner.token, standing.epoch) != (self.info.owner.token, self.info.epoch):
+                raise LeaseLost(f"{path}: taken over by {standing.owner.host_name}, epoch {standing.epoch}")
+            tag = settled.tag  # an earlier renewal of ours, whose reply was lost, stands there: go on from it
+        raise OutcomeUnknown(f"{path} keeps changing under its own owner")
 
 
 def read_lease(store: Store, job_id: str) -> LeaseInfo | None:
@@ -243,6 +239,8 @@ def _encode(lease: LeaseInfo) -> bytes:
 def _decode(data: bytes, tag: str, job_id: str) -> LeaseInfo:
     try:
         content = json.loads(data)
+        if content["state"] not in get_args(State):
+            raise ValueError("unknown state")
         return LeaseInfo(
             job_id=str(content["job_id"]),
             epoch=int(content["epoch"]),
