@@ -20,7 +20,7 @@ from model.errors import InputError, ModelError, NonFinite
 from model.folder import PipelineFolder
 from model.images import cover, decode_image
 from model.sampler import Sampler
-from model.text import TextEncoder
+from model.text import TextEncoder, cleaner
 from model.transformer import Transformer
 from model.velocity import Form, Guidance, Velocity
 
@@ -126,6 +126,16 @@ class Pipeline:
         """Parts that a rank of a gang needs: rank 0 encodes and decodes, the others only denoise."""
         return PARTS if rank == 0 else frozenset({"transformer"})
 
+    def describe(self) -> dict[str, str]:
+        """How this pipeline makes pictures, for the record of a take: sampler, form, text cleaning and dtypes."""
+        dtypes = {
+            "transformer": self.experts[0].dtype if self.experts else None,
+            "autoencoder": None if self._autoencoder is None else self._autoencoder.model.dtype,
+            "text_encoder": None if self._text is None else self._text.model.dtype,
+        }
+        loaded = {part: str(dtype).removeprefix("torch.") for part, dtype in dtypes.items() if dtype is not None}
+        return {"sampler": self.sampler.description, "form": self.form.name, "text_cleaning": cleaner(), **loaded}
+
     def grid_of(self, width: int, height: int, frames: int) -> Grid:
         """Latent frames, rows and columns of a clip; raises InputError for a size that is not on the model's grid."""
         folder = self.folder
@@ -216,6 +226,8 @@ class Pipeline:
             text = self._need(self._text, "text")
             prompts = [prompt, negative_prompt or ""] if guidance.wanted else [prompt]
             drawn = self.draw_noise(seed, grid, generator) if noise is None else noise.float().cpu()
+            if drawn.shape != (1, self.folder.latent_channels, *grid):
+                raise InputError(f"noise of {tuple(drawn.shape)} is not for {frames} frames of {width}x{height}")
             return [text.encode(each).cpu() for each in prompts], drawn, generator.get_state(), checked
 
         texts, first_noise, state, known = _shared(group, prepare)
@@ -277,10 +289,10 @@ class Pipeline:
 
 
 def as_dtype(name: torch.dtype | str) -> torch.dtype:
-    """A torch dtype by itself or by name; raises ModelError for what is none."""
+    """A floating-point dtype by itself or by name; raises ModelError for what is none."""
     found = getattr(torch, name, None) if isinstance(name, str) else name
-    if not isinstance(found, torch.dtype):
-        raise ModelError(f"{name!r} is not a dtype of torch")
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ModelError(f"{name!r} is not a floating-point dtype of torch")
     return found
 
 

@@ -42,6 +42,8 @@ class Sampler:
                 f"{name} with prediction_type {config.get('prediction_type')!r} and use_flow_sigmas "
                 f"{config.get('use_flow_sigmas', False)} does not follow a flow, as Wan's transformer does"
             )
+        if config.get("use_dynamic_shifting"):
+            raise ModelError(f"{name} shifts its noise levels by the size of the clip, which Wan's checkpoints do not")
         self._kind, self._config = kind, dict(config)
         if flow_shift is not None:
             if not flow_shift > 0:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from model.condition import Condition
 from model.errors import InputError, ModelError, NonFinite
 from model.folder import PipelineFolder
 from model.pipeline import Pipeline
+from model.text import cleaner
 from tests.model.folders import build_folder
 
 PROMPT, NEGATIVE = "a red circle moves left on a black background .", "blue square"
@@ -41,7 +44,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return folder
 
 
-def load(path: Path, **options: Any) -> Pipeline:
+def load(path: Path | str, **options: Any) -> Pipeline:
     return Pipeline.from_pretrained(path, **{"autoencoder_dtype": torch.float32, **options})
 
 
@@ -266,6 +269,37 @@ def test_flow_shift_override_changes_the_walk(folders: Folders) -> None:
     assert "shift=8" in shifted.sampler.description
 
 
+def test_noise_of_another_size_is_refused(folders: Folders) -> None:
+    pipeline = load(folders("ti2v"))
+    given = pipeline.draw_noise(TAKE["seed"], pipeline.grid_of(**CLIP))
+    same = pipeline.denoise(**{**TAKE, "seed": 0}, guidance_scale=4.0, noise=given)
+    assert torch.allclose(same, pipeline.denoise(**TAKE, guidance_scale=4.0), atol=1e-5)
+    with pytest.raises(InputError, match="noise of"):
+        pipeline.denoise(**TAKE, guidance_scale=4.0, noise=given[:, :, :1])
+
+
+def test_what_made_the_pictures_is_on_record(folders: Folders) -> None:
+    pipeline = load(folders("ti2v"), transformer_dtype="bfloat16")
+    assert pipeline.describe() == {
+        "sampler": "UniPCMultistep shift=3 solver_order=2 solver_type=bh2",
+        "form": "TIMESTEPS",
+        "text_cleaning": cleaner(),
+        "transformer": "bfloat16",
+        "autoencoder": "float32",
+        "text_encoder": "float32",
+    }
+    for dtype in ("int8", "nothing"):
+        with pytest.raises(ModelError, match="not a floating-point dtype"):
+            load(folders("ti2v"), transformer_dtype=dtype)
+
+
+def test_a_url_is_as_good_as_a_folder(folders: Folders, tmp_path: Path) -> None:
+    fsspec.filesystem("memory").put(str(folders("t2v")), "/test_pipeline/model", recursive=True)
+    remote = load("memory://test_pipeline/model", cache=tmp_path)
+    wanted = load(folders("t2v")).denoise(**TAKE, guidance_scale=4.0)
+    assert torch.allclose(remote.denoise(**TAKE, guidance_scale=4.0), wanted, atol=1e-5)
+
+
 def test_folders_that_are_no_pipelines(folders: Folders, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model folder"):
         Pipeline.from_pretrained(tmp_path / "nothing")
@@ -275,8 +309,6 @@ def test_folders_that_are_no_pipelines(folders: Folders, tmp_path: Path) -> None
 
 
 def test_pickled_weights_are_never_loaded(folders: Folders, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(folders("ti2v"), copy)
     vae = copy / "vae"
