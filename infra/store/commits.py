@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from infra.store import layout
 from infra.store.conditional import create_or_read, replace_or_read
-from infra.store.errors import CommitUnreadable, NotFound, OutcomeUnknown, StoreRefused
+from infra.store.errors import CommitMisplaced, CommitUnreadable, NotFound, OutcomeUnknown, StoreRefused
 from infra.store.store import Store
 
 FORMAT = 1
@@ -60,7 +61,7 @@ class CommitRead(NamedTuple):
     path: str
     spec_key: str | None  # as the name says; None for a name that is no commit's
     commit: dict[str, Any] | None
-    fault: str | None
+    fault: CommitUnreadable | None
 
 
 def publish(
@@ -160,17 +161,18 @@ def read_commits(store: Store) -> Iterator[CommitRead]:
     def read(path: str) -> CommitRead | None:
         spec_key = layout.parse_commit_path(path)
         if spec_key is None:
-            return CommitRead(path, None, None, "not the name of a commit")
+            return CommitRead(path, None, None, CommitMisplaced(f"{path} is not the name of a commit"))
         try:
             return CommitRead(path, spec_key, parse(spec_key, store.read(path)), None)
         except CommitUnreadable as error:
-            return CommitRead(path, spec_key, None, str(error))
+            return CommitRead(path, spec_key, None, error)
         except NotFound:  # forgotten since the listing
             return None
 
-    paths = [found.path for found in store.list(layout.COMMITS) if ".damaged-" not in found.path]
+    paths = (found.path for found in store.list(layout.COMMITS) if not layout.is_damaged_path(found.path))
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-commits") as pool:
-        yield from (found for found in pool.map(read, paths) if found is not None)
+        while batch := list(islice(paths, 1000)):  # a pool's own map would read all names and hold all commits
+            yield from (found for found in pool.map(read, batch) if found is not None)
 
 
 def parse(spec_key: str, data: bytes) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def parse(spec_key: str, data: bytes) -> dict[str, Any]:
         if commit["format"] > FORMAT:
             raise StoreRefused(f"{path} has format {commit['format']}, newer than {FORMAT}: use a newer rushes")
         if commit.get("spec_key") != spec_key:
-            raise ValueError("it names another spec_key")
+            raise CommitMisplaced(f"{path} names another spec_key")
         _check(commit, _FIELDS | {"format": int, "owner": str}, _OPTIONAL)
         _check(commit["media"], _STORED_MEDIA, set())
     except (ValueError, UnicodeDecodeError) as error:

@@ -41,7 +41,11 @@ class Damaged(StoreError):
 
 
 class CommitUnreadable(Damaged):
-    """A commit that does not parse, or that names another spec_key than its own path. It is never "done"."""
+    """A commit that cannot be read as the commit of its take. It is never "done"."""
+
+
+class CommitMisplaced(CommitUnreadable):
+    """A commit that reads well but names another spec_key than its own path."""
 
 
 class PlanDiffers(StoreError):

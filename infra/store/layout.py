@@ -17,6 +17,7 @@ LOGS = "logs"
 JOBS = "jobs"
 
 _COMMIT = re.compile(rf"{COMMITS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.json")
+_DAMAGED = re.compile(rf"{COMMITS}/[0-9a-f]{{2}}/[0-9a-f]{{64}}\.damaged-[0-9a-f]{{8}}")
 _POSTER = re.compile(rf"{POSTERS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.jpg")
 _MEDIA = re.compile(
     rf"{MEDIA}/({NAME.pattern})/({NAME.pattern})/([0-9a-f]{{8}})\.take-(\d{{3,}})\.([0-9a-f]{{8}})(\.[a-z0-9]{{1,8}})"
@@ -78,6 +79,10 @@ def damaged_path(spec_key: str, sha256: str) -> str:
     """Where the bytes of an unreadable commit are kept when a new rendering takes its place."""
     _fits(_SHA256, sha256, "sha256")
     return commit_path(spec_key).removesuffix(".json") + f".damaged-{sha256[:8]}"
+
+
+def is_damaged_path(path: str) -> bool:
+    return _DAMAGED.fullmatch(path) is not None
 
 
 def poster_path(spec_key: str) -> str:

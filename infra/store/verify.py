@@ -1,0 +1,175 @@
+"""The audit: does the store hold what its commits say? It reads everything and changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from infra.store import jobs, layout
+from infra.store.commits import CommitRead, committed_keys, read_commits, read_many
+from infra.store.errors import CommitMisplaced, CommitUnreadable, Damaged, NotFound, StoreError
+from infra.store.store import Store
+from infra.store.types import Stat
+
+_BATCH = 256
+
+
+class Fault(NamedTuple):
+    """One thing that is not as a commit says.
+
+    Kinds: commit-unreadable, commit-key (it stands under another's name), commit-missing (a manifest counts on it),
+    media-path (outside shots/), media-name (not this take's), media-missing, media-size, media-hash, media-unplayable,
+    media-mismatch (plays, but other frames, size or rate), manifest-unreadable, orphan (only with `strict`).
+    """
+
+    kind: str
+    path: str
+    spec_key: str | None
+    detail: str
+
+
+class Audit(NamedTuple):
+    """What an audit found. `orphans` are media, posters and set-aside commits that no commit names."""
+
+    commits: int  # readable ones
+    faults: list[Fault]
+    orphans: list[str]
+
+
+def audit(
+    store: Store,
+    *,
+    strict: bool = False,
+    job: str | None = None,
+    prober: Callable[[Path], Any] | None = None,
+    threads: int = 4,
+    on_progress: Callable[[int], None] | None = None,
+) -> Audit:
+    """Check every commit and its media: existence, size, SHA-256 and, with a `prober`, that it plays as it should.
+
+    `prober(file)` answers with `width`, `height`, `frames` and `fps`, or raises. Media is streamed, by `threads` at a time; only a prober makes it pass through a temporary file. `on_progress` is
+    called with the number of commits looked at. With `job`, only that job's takes are looked at and no orphans are
+    told. The films of takes that are being finished right now are orphans until their commit stands.
+
+    Raises StoreUnavailable when the store goes away: an audit that saw a part only would say too much.
+    """
+    # Names first, commits second: what is committed in between is in both, or in the commits alone.
+    present = {} if job is not None else {found.path: found for found in _nameable(store)}
+    faults, named, good, seen = [], set(), 0, 0
+    with ThreadPoolExecutor(threads, thread_name_prefix="rushes-verify") as pool:
+        reads = read_commits(store) if job is None else _reads_of_job(store, job)
+        while batch := list(islice(reads, _BATCH)):
+            for read, found in zip(batch, pool.map(lambda r: _check(store, r, present, prober), batch), strict=True):
+                faults += found
+                if read.commit is not None and read.spec_key is not None:
+                    good += 1
+                    named |= {read.commit["media"]["path"], layout.poster_path(read.spec_key)}
+            seen += len(batch)
+            if on_progress is not None:
+                on_progress(seen)
+    committed = committed_keys(store)
+    for job_id in jobs.list_jobs(store) if job is None else [job]:
+        faults += _check_manifest(store, job_id, committed)
+    orphans = sorted(path for path in present if path not in named)
+    if strict:
+        faults += [Fault("orphan", path, None, "no commit names it") for path in orphans]
+    return Audit(good, sorted(faults, key=lambda fault: (fault.path, fault.kind)), orphans)
+
+
+def _nameable(store: Store) -> Iterator[Stat]:
+    yield from store.list(layout.MEDIA)
+    yield from store.list(layout.POSTERS)
+    yield from (found for found in store.list(layout.COMMITS) if layout.is_damaged_path(found.path))
+
+
+def _reads_of_job(store: Store, job: str) -> Iterator[CommitRead]:
+    keys = iter([key for key in jobs.read_plan(store, job)["spec_key"].to_pylist() if key is not None])
+    while batch := list(islice(keys, _BATCH)):
+        for spec_key, found in read_many(store, batch).items():
+            path = layout.commit_path(spec_key)
+            if isinstance(found, CommitUnreadable):
+                yield CommitRead(path, spec_key, None, found)
+            else:
+                yield CommitRead(path, spec_key, found, None)
+
+
+def _check(
+    store: Store, read: CommitRead, present: dict[str, Stat], prober: Callable[[Path], Any] | None
+) -> list[Fault]:
+    if read.commit is None:
+        kind = "commit-key" if isinstance(read.fault, CommitMisplaced) else "commit-unreadable"
+        return [Fault(kind, read.path, read.spec_key, str(read.fault))]
+    commit, media = read.commit, read.commit["media"]
+    path = str(media["path"])
+
+    def fault(kind: str, detail: str) -> Fault:
+        return Fault(kind, path, read.spec_key, detail)
+
+    name = layout.parse_media_path(path)
+    if name is None:
+        return [fault("media-path", f"{read.path} names media that is no film of this store")]
+    faults = []
+    said = (commit["show"], commit["shot_id"], commit["revision"], commit["take"], media["sha256"][:8])
+    if name[:5] != said:
+        faults.append(fault("media-name", f"the name is not that of the take and hash in {read.path}"))
+    found = present.get(path) or store.stat(path)
+    if found is None:
+        return [*faults, fault("media-missing", "there is no such object")]
+    if found.size != media["bytes"]:
+        return [*faults, fault("media-size", f"{found.size} bytes, the commit says {media['bytes']}")]
+    try:
+        return faults + [fault(*what) for what in _check_content(store, path, media, name.suffix, prober)]
+    except NotFound:
+        return [*faults, fault("media-missing", "it was deleted while it was read")]
+
+
+def _check_content(
+    store: Store, path: str, media: dict[str, Any], suffix: str, prober: Callable[[Path], Any] | None
+) -> Iterator[tuple[str, str]]:
+    if prober is None:
+        if store.digest(path).sha256 != media["sha256"]:
+            yield "media-hash", "the content is not what the commit says"
+        return
+    with tempfile.TemporaryDirectory(prefix="rushes-verify-") as folder:
+        local = Path(folder) / f"film{suffix}"
+        store.fetch(path, local)
+        if _sha256(local) != media["sha256"]:
+            yield "media-hash", "the content is not what the commit says"
+        try:
+            facts = prober(local)
+        except StoreError:
+            raise
+        except Exception as error:  # whatever a decoder raises about bytes that it was given
+            yield "media-unplayable", f"{type(error).__name__}: {error}"
+            return
+    for key in ("width", "height", "frames", "fps"):
+        is_rate = key == "fps"
+        if is_rate and suffix == ".png":
+            continue
+        wanted, got = float(media[key]), float(getattr(facts, key) or 0)
+        if abs(wanted - got) > (0.01 if is_rate else 0):
+            yield "media-mismatch", f"{key} is {got:g}, the commit says {wanted:g}"
+
+
+def _check_manifest(store: Store, job_id: str, committed: set[str]) -> list[Fault]:
+    path = layout.manifest_path(job_id)
+    try:
+        table = jobs.read_manifest(store, job_id)
+        rows = table.select(["spec_key", "state"]).to_pylist()
+    except NotFound:
+        return []
+    except (Damaged, KeyError) as error:
+        return [Fault("manifest-unreadable", path, None, str(error))]
+    counted = {row["spec_key"] for row in rows if row["state"] == "committed"}
+    what = "the manifest says committed, and there is no commit"
+    return [Fault("commit-missing", path, key, what) for key in counted - committed]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
