@@ -32,6 +32,13 @@ class TokenGroup(Protocol):
     def plan(self, tokens: int) -> TokenPlan: ...
 
 
+class RMSNorm(nn.RMSNorm):
+    """Over the last axis, in x's dtype (autocast hands over bf16 where the weights are fp32)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class SelfAttention(nn.Module):
     """Every video token looks at every other; q and k are normed over the whole width, then turned."""
 
@@ -39,7 +46,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(width, width) for _ in range(4))
-        self.norm_q, self.norm_k = nn.RMSNorm(width, eps), nn.RMSNorm(width, eps)
+        self.norm_q, self.norm_k = RMSNorm(width, eps), RMSNorm(width, eps)
 
     def forward(self, x_bsd: Tensor, turn: Rotation, plan: TokenPlan) -> Tensor:
         q, k, v = self.norm_q(self.to_q(x_bsd)), self.norm_k(self.to_k(x_bsd)), self.to_v(x_bsd)
@@ -55,9 +62,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(width, width) for _ in range(4))
-        self.norm_q, self.norm_k = nn.RMSNorm(width, eps), nn.RMSNorm(width, eps)
+        self.norm_q, self.norm_k = RMSNorm(width, eps), RMSNorm(width, eps)
         self.image_k, self.image_v = (nn.Linear(width, width) if image else None for _ in range(2))
-        self.image_norm_k = nn.RMSNorm(width, eps) if image else None
+        self.image_norm_k = RMSNorm(width, eps) if image else None
 
     def forward(self, x_bsd: Tensor, text_bxd: Tensor, text_bias_bx: Tensor | None, image_bxd: Tensor | None) -> Tensor:
         q = self._split(self.norm_q(self.to_q(x_bsd)))
