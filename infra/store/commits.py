@@ -41,7 +41,7 @@ _MEDIA_FIELDS: dict[str, type | tuple[type, ...]] = {
     "width": int,
     "height": int,
     "frames": int,
-    "fps": (int, float),
+    "fps": (int, float, type(None)),  # a still has none
 }
 _STORED_MEDIA = _MEDIA_FIELDS | {"path": str, "sha256": str, "bytes": int}
 _THREADS = 16

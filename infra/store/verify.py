@@ -52,9 +52,10 @@ def audit(
 ) -> Audit:
     """Check every commit and its media: existence, size, SHA-256 and, with a `prober`, that it plays as it should.
 
-    `prober(file)` answers with `width`, `height`, `frames` and `fps`, or raises. Media is streamed, by `threads` at a time; only a prober makes it pass through a temporary file. `on_progress` is
-    called with the number of commits looked at. With `job`, only that job's takes are looked at and no orphans are
-    told. The films of takes that are being finished right now are orphans until their commit stands.
+    `prober(file)` answers with `width`, `height`, `frames` and `fps`, or raises. Media is streamed, by `threads` at a
+    time; only a prober makes it pass through a temporary file. `on_progress` is called with the number of commits
+    looked at. With `job`, only that job's takes are looked at and no orphans are told. The films of takes that are
+    being finished right now are orphans until their commit stands.
 
     Raises StoreUnavailable when the store goes away: an audit that saw a part only would say too much.
     """
@@ -148,11 +149,10 @@ def _check_content(
             yield "media-unplayable", f"{type(error).__name__}: {error}"
             return
     for key in ("width", "height", "frames", "fps"):
-        is_rate = key == "fps"
-        if is_rate and suffix == ".png":
+        if key == "fps" and (media[key] is None or suffix == ".png"):  # a still has no rate
             continue
         wanted, got = float(media[key]), float(getattr(facts, key) or 0)
-        if abs(wanted - got) > (0.01 if is_rate else 0):
+        if abs(wanted - got) > (0.01 if key == "fps" else 0):
             yield "media-mismatch", f"{key} is {got:g}, the commit says {wanted:g}"
 
 
