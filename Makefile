@@ -35,16 +35,17 @@ lint: $(ALL)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(BIN)/python:
+# pip is the last thing that venv makes: a half-made one is made again.
+$(BIN)/pip:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'rushes needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.11 ...')"
 	@$(PYTHON) -m venv $(VENV)
 
-$(BASE): | $(BIN)/python
+$(BASE): | $(BIN)/pip
 	@echo "installing into $(VENV) (a few minutes the first time)"
 	@$(PIP) --editable .
 	@touch $@
 
-$(ALL): | $(BIN)/python
+$(ALL): | $(BIN)/pip
 	@echo "installing into $(VENV), with all extras (a few minutes the first time)"
 	@$(PIP) --editable '.[test]'
 	@touch $@

@@ -14,6 +14,7 @@ import botocore.exceptions
 import psutil
 import pytest
 
+from tests.servers.command import CliResult, RunCli
 from tests.servers.faultproxy import FaultProxy, Rule
 from tests.servers.seaweedfs import SeaweedFS
 
@@ -94,3 +95,29 @@ def test_servers_end_when_the_tests_are_killed(tmp_path: Path) -> None:
     gone, left = psutil.wait_procs([child], timeout=10)
     assert not left
     assert gone
+
+
+def test_command_runs_in_a_clean_environment(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RUSHES_SOMETHING", "the developer's own")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the developer's own")
+    env = run_cli.environment({"EXTRA": "1"})
+    assert not {"RUSHES_SOMETHING", "AWS_SECRET_ACCESS_KEY"} & env.keys()
+    assert env["EXTRA"] == "1"
+    assert env["HOME"] != os.environ["HOME"]
+    result = run_cli("--help", check=0)
+    assert "render" in result.stdout
+    with pytest.raises(AssertionError, match="wanted exit 0"):
+        run_cli("no-such-verb", check=0)
+
+
+def test_command_that_is_left_running_is_ended(run_cli: RunCli, tmp_path: Path) -> None:
+    process = run_cli.start("--help")
+    os.kill(process.pid, signal.SIGSTOP)  # stands for a command that hangs
+    run_cli.end_all()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_output_that_is_no_json_is_shown() -> None:
+    with pytest.raises(AssertionError, match="on stderr"):
+        _ = CliResult(("plan",), 2, "Traceback", "on stderr").json
+    assert CliResult((), 0, '{"exit": 0}', "").json == {"exit": 0}
