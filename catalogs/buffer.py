@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from catalogs.errors import CatalogError
 
-SPILL_BYTES = 64 << 20
+SPILL_BYTES = 24 << 20
 
 
 class TableBuffer:

@@ -145,10 +145,12 @@ def _int_cell(value: Any) -> int:
         # An exponent such as 1e999999 is not worked out: no column holds more than 19 digits.
         if value != value or abs(value) >= 2**63 or value != int(value):
             raise _BadError
-        value = int(value)
-    if not isinstance(value, int) or not -(2**63) <= value < 2**63:
+    elif not isinstance(value, int):
         raise _BadError
-    return value
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise _BadError
+    return number
 
 
 def _int(cells: Cells, column: Column) -> Converted:

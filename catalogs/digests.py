@@ -75,14 +75,9 @@ class DigestSet:
     def contains(self, digests: np.ndarray) -> np.ndarray:
         """Which of the digests (n, 32) are in the set, (n,) bool."""
         high, low = _halves(digests)
+        order = np.argsort(high)
         found = np.zeros(len(high), bool)
-        for run_high, run_low in self._runs:
-            first = np.searchsorted(run_high, high, side="left")
-            last = np.searchsorted(run_high, high, side="right")
-            hit = np.nonzero(last > first)[0]
-            found[hit] |= run_low[first[hit]] == low[hit]
-            for index in hit[(last - first)[hit] > 1]:  # equal in 8 bytes and different: hardly ever
-                found[index] |= bool((run_low[first[index] : last[index]] == low[index]).any())
+        found[order] = self._find(high[order], low[order])
         return found
 
     def add(self, digests: np.ndarray) -> np.ndarray:
@@ -90,15 +85,26 @@ class DigestSet:
         high, low = _halves(digests)
         order = np.lexsort((low, high))  # stable: the first of equals stays first
         high, low = high[order], low[order]
-        same = np.zeros(len(order), bool)
-        same[1:] = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
+        known = self._find(high, low)
+        known[1:] |= (high[1:] == high[:-1]) & (low[1:] == low[:-1])
+        if not known.all():
+            self._insert(high[~known], low[~known])
         repeated = np.zeros(len(order), bool)
-        repeated[order] = same
-        repeated |= self.contains(digests)
-        fresh = ~repeated[order]
-        if fresh.any():
-            self._insert(high[fresh], low[fresh])
+        repeated[order] = known
         return repeated
+
+    def _find(self, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+        """Which of the digests are in the set; sorted by `high`, so that the search walks through memory once."""
+        found = np.zeros(len(high), bool)
+        for run_high, run_low in self._runs:
+            first = np.searchsorted(run_high, high, side="left")
+            near = np.minimum(first, len(run_high) - 1)
+            hit = np.nonzero(run_high[near] == high)[0]
+            found[hit] |= run_low[near[hit]] == low[hit]
+            for index in hit[run_low[near[hit]] != low[hit]]:  # equal in 8 bytes and different: hardly ever
+                last = np.searchsorted(run_high, high[index], side="right")
+                found[index] |= bool((run_low[first[index] : last] == low[index]).any())
+        return found
 
     def _insert(self, high: np.ndarray, low: np.ndarray) -> None:
         while self._runs and len(self._runs[-1][0]) < 2 * len(high):

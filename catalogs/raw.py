@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from catalogs.errors import CatalogError
-from catalogs.refusal import Refusal
+from catalogs.refusal import Refusal, show
 from catalogs.schema import REQUIRED
 
 
@@ -33,7 +33,7 @@ def check_columns(names: Collection[str], shown: str) -> None:
     Raises:
         CatalogError: naming the columns that were found.
     """
-    found = ", ".join(list(names)[:20]) or "none"
+    found = show(", ".join(list(names)[:20])) if names else "none"
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise CatalogError(

@@ -55,8 +55,12 @@ class Place(NamedTuple):
         return folder.path == "/" or self.path == folder.path or self.path.startswith(folder.path + "/")
 
     def uri(self) -> str:
-        """The location as a URI; only http has its path escaped, as servers ask for it."""
-        path = quote(self.path, safe="/:@!$&'()*+,;=~-._") if self.root.startswith("http") else self.path
+        """The location as a URI that reads back as this place; a key of an object store stands in it as it is."""
+        path = self.path
+        if self.root == "file://":
+            path = path.replace("%", "%25").replace("#", "%23").replace("?", "%3F")
+        elif self.root.startswith(("http://", "https://")):
+            path = quote(path, safe="/:@!$&'()*+,;=~-._")
         return self.root + path
 
 
