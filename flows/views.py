@@ -1,0 +1,296 @@
+"""Views of a job, made from the store alone: the manifest, the board's cards, the contact sheet.
+
+Plan, commits and quarantine are the truth; nothing here is ever read back as one. The manifest that stands is used as a
+memory only, so that of a million commits those that it already names are not read again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from infra.store import layout
+from infra.store.commits import committed_keys, read_commits, read_many
+from infra.store.errors import CommitUnreadable, Damaged, NotFound, Superseded
+from infra.store.jobs import list_quarantine, read_manifest, read_plan, write_manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flows.board import BoardTake
+    from infra.store import Store
+
+log = logging.getLogger("rushes.views")
+
+TakeKey = tuple[str, str, int]
+"""show, shot_id, take."""
+
+FIRST = ("show", "shot_id", "revision", "take", "seed", "spec_key", "state", "width", "height", "frames", "fps")
+LAST = ("media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class")
+PLANNERS_OWN = frozenset(
+    {
+        "row",
+        "picture_key",
+        "shard",
+        "render_width",
+        "render_height",
+        "render_frames",
+        "image_sha256",
+        "tokens",
+        "cost_gpu_s",
+        "cached",
+    }
+)
+"""Columns of a plan that are neither the catalog's nor of use to a reader of the manifest."""
+MOST_SHEET_PICTURES = 96
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Takes of a job by state, and what its commits cost together."""
+
+    total: int
+    committed: int
+    quarantined: int
+    running: int
+    gpu_s: float
+
+    @property
+    def pending(self) -> int:
+        """Takes that are neither settled nor at work."""
+        return self.total - self.committed - self.quarantined - self.running
+
+
+def make_manifest(
+    store: Store, job_id: str, running: Collection[TakeKey] = (), resolved: Mapping[TakeKey, str] | None = None
+) -> pa.Table:
+    """The manifest as plan, commits and the newest round's quarantine make it now, in the plan's order.
+
+    Args:
+        running: takes that are being rendered, which only the farm knows.
+        resolved: keys that the plan left open and the farm has found since.
+
+    Raises:
+        NotFound: the job has no plan.
+        StoreError: the store cannot be read.
+    """
+    import pyarrow as pa
+
+    plan = read_plan(store, job_id)
+    names = _names(plan)
+    given_up = quarantine_records(store, job_id)
+    keys = _resolved(store, job_id, plan, given_up, resolved or {})
+    commits = _commits(store, job_id, keys)
+    working = set(running)
+    columns: dict[str, list[Any]] = {name: [] for name in ("state", *LAST)}
+    for key, name in zip(keys, names, strict=True):
+        commit, record = (commits.get(key) if key else None), given_up.get(name)
+        state = "pending"
+        values: Mapping[str, Any] = {}
+        if commit is not None:
+            state, values = "committed", commit
+        elif record is not None:
+            state, values = "quarantined", {k: record.get(k) for k in ("gpu_s", "attempt", "error_class")}
+        elif name in working:
+            state = "running"
+        columns["state"].append(state)
+        for column in LAST:
+            columns[column].append(values.get(column))
+    types = dict(zip(LAST, (pa.string(), pa.string(), pa.int64(), pa.float64(), pa.int32(), pa.string()), strict=True))
+    made = {name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()}
+    made["spec_key"] = pa.array(keys, pa.string())
+    own = [name for name in plan.column_names if name not in PLANNERS_OWN and name not in FIRST]
+    return pa.table({name: made[name] if name in made else plan[name] for name in (*FIRST, *own, *LAST)})
+
+
+def put_manifest(
+    store: Store,
+    job_id: str,
+    running: Collection[TakeKey] = (),
+    resolved: Mapping[TakeKey, str] | None = None,
+    *,
+    epoch: int = 0,
+) -> pa.Table:
+    """Make the manifest and write it with If-Match. Where a later owner has the job, its manifest stays.
+
+    Returns:
+        the manifest as made here.
+    """
+    table = make_manifest(store, job_id, running, resolved)
+    try:
+        write_manifest(store, job_id, table, epoch=epoch)
+    except Superseded as error:
+        log.info("the manifest is left to the job's new owner: %s", error)
+    return table
+
+
+def quarantine_records(store: Store, job_id: str) -> dict[TakeKey, dict[str, Any]]:
+    """The newest round's quarantine, by take."""
+    return {(r["show"], r["shot_id"], int(r["take"])): r for r in list_quarantine(store, job_id)}
+
+
+def count(manifest: pa.Table) -> Counts:
+    """Counts of a manifest."""
+    import pyarrow.compute as pc
+
+    states = {row["values"]: row["counts"] for row in pc.value_counts(manifest["state"]).to_pylist()}
+    committed = manifest.filter(pc.equal(manifest["state"], "committed"))
+    return Counts(
+        total=manifest.num_rows,
+        committed=states.get("committed", 0),
+        quarantined=states.get("quarantined", 0),
+        running=states.get("running", 0),
+        gpu_s=float(pc.sum(committed["gpu_s"]).as_py() or 0.0),
+    )
+
+
+def board_takes(store: Store, job_id: str, manifest: pa.Table) -> Iterator[BoardTake]:
+    """The board's cards, one per row of the manifest, in its order."""
+    from flows.board import BoardTake
+
+    records = quarantine_records(store, job_id)
+    for batch in manifest.to_batches(max_chunksize=4096):
+        for row in batch.to_pylist():
+            more: dict[str, Any] = {"media": row["media_path"]}
+            if row["state"] == "committed":
+                more["poster"] = layout.poster_path(row["spec_key"])
+            elif row["state"] == "quarantined":
+                record = records.get((row["show"], row["shot_id"], row["take"]), {})
+                more |= {name: record.get(name) for name in ("message", "log", "replay")}
+            yield BoardTake.from_row({**row, **more})
+
+
+def put_contact_sheet(store: Store, job_id: str, manifest: pa.Table) -> bytes | None:
+    """Draw the job's contact sheet from the posters and write it; None where no take has one.
+
+    Of a large job the sheet shows `MOST_SHEET_PICTURES` takes, evenly chosen over the plan.
+    """
+    from infra.media import contact_sheet
+
+    pictures = list(_posters(store, manifest))
+    if not pictures:
+        return None
+    png = contact_sheet(pictures)
+    store.write(layout.contact_sheet_path(job_id), png)
+    return png
+
+
+def _posters(store: Store, manifest: pa.Table) -> Iterator[tuple[str, bytes]]:
+    import pyarrow.compute as pc
+
+    committed = manifest.filter(pc.equal(manifest["state"], "committed")).select(["shot_id", "take", "spec_key"])
+    rows = committed.take(_evenly(committed.num_rows, MOST_SHEET_PICTURES)).to_pylist()
+
+    def fetch(row: Mapping[str, Any]) -> tuple[str, bytes] | None:
+        try:
+            return f"{row['shot_id']} {row['take']}", store.read(layout.poster_path(row["spec_key"]))
+        except NotFound:  # a film without a poster is still a film
+            return None
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-posters") as pool:
+        yield from (found for found in pool.map(fetch, rows) if found is not None)
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    return list(range(count)) if count <= most else [i * count // most for i in range(most)]
+
+
+def _commits(store: Store, job_id: str, keys: Sequence[str | None]) -> dict[str, dict[str, Any]]:
+    """What the manifest says of each committed take of the job, by spec_key. An unreadable commit is not one."""
+    standing = committed_keys(store)
+    wanted = [key for key in keys if key is not None and key in standing]
+    known = _remembered(store, job_id)
+    found = {key: known[key] for key in wanted if key in known}
+    for key, commit in read_many(store, [key for key in wanted if key not in found]).items():
+        if isinstance(commit, CommitUnreadable):
+            log.warning("%s", commit)
+            continue
+        found[key] = _of_commit(commit)
+    return found
+
+
+def _of_commit(commit: Mapping[str, Any]) -> dict[str, Any]:
+    media = commit["media"]
+    return {
+        "media_path": media["path"],
+        "sha256": media["sha256"],
+        "bytes": media["bytes"],
+        "gpu_s": commit["gpu_s"],
+        "attempt": commit["attempt"],
+        "error_class": None,
+    }
+
+
+def _remembered(store: Store, job_id: str) -> dict[str, dict[str, Any]]:
+    """Committed rows of the manifest that stands, by spec_key: a commit never changes."""
+    import pyarrow.compute as pc
+
+    table = _standing(store, job_id)
+    if table is None:
+        return {}
+    rows = table.filter(pc.equal(table["state"], "committed")).select(["spec_key", *LAST]).to_pylist()
+    return {row.pop("spec_key"): row for row in rows}
+
+
+def _remembered_keys(store: Store, job_id: str) -> dict[TakeKey, str]:
+    table = _standing(store, job_id)
+    if table is None:
+        return {}
+    return {name: key for name, key in zip(_names(table), table["spec_key"].to_pylist(), strict=True) if key}
+
+
+def _standing(store: Store, job_id: str) -> pa.Table | None:
+    try:
+        table = read_manifest(store, job_id)
+    except (NotFound, Damaged) as error:
+        log.debug("the manifest is made from nothing: %s", error)
+        return None
+    return table if {"state", "spec_key", *LAST} <= set(table.column_names) else None
+
+
+def _resolved(
+    store: Store,
+    job_id: str,
+    plan: pa.Table,
+    given_up: Mapping[TakeKey, Mapping[str, Any]],
+    resolved: Mapping[TakeKey, str],
+) -> list[str | None]:
+    """The plan's keys, with those filled in that it left open because an input could not be read then.
+
+    They are told by the farm (`resolved`), by a former manifest or by a quarantine record. Else they are looked for
+    among the store's commits, and a commit counts where this job's log of that very attempt stands beside it.
+    """
+    keys: list[str | None] = plan["spec_key"].to_pylist()
+    if None not in keys:
+        return keys
+    known = {**_remembered_keys(store, job_id), **resolved}
+    names = _names(plan)
+    still_open: dict[tuple[str, str, int, str], int] = {}
+    for number, (key, name, revision) in enumerate(zip(keys, names, plan["revision"].to_pylist(), strict=True)):
+        if key is None:
+            keys[number] = known.get(name) or given_up.get(name, {}).get("spec_key")
+            if keys[number] is None:
+                still_open[(*name, revision)] = number
+    if not still_open:
+        return keys
+    for found in read_commits(store):
+        commit = found.commit
+        if commit is None:
+            continue
+        place = still_open.get((commit["show"], commit["shot_id"], commit["take"], commit["revision"]))
+        if place is not None and _rendered_here(store, job_id, commit):
+            keys[place] = commit["spec_key"]
+    return keys
+
+
+def _rendered_here(store: Store, job_id: str, commit: Mapping[str, Any]) -> bool:
+    take = (commit["show"], commit["shot_id"], commit["revision"], commit["take"])
+    return store.stat(layout.log_path(*take, job_id, commit["epoch"], commit["attempt"])) is not None
+
+
+def _names(table: pa.Table) -> list[TakeKey]:
+    return list(zip(*(table[name].to_pylist() for name in ("show", "shot_id", "take")), strict=True))
