@@ -143,7 +143,7 @@ def _int_cell(value: Any) -> int:
                 raise _BadError from error
     if isinstance(value, float | Decimal):
         # An exponent such as 1e999999 is not worked out: no column holds more than 19 digits.
-        if value != value or abs(value) >= 2**63 or value != int(value):
+        if not -(2**63) <= value < 2**63 or value != int(value):
             raise _BadError
     elif not isinstance(value, int):
         raise _BadError

@@ -216,12 +216,14 @@ def documents(columns: Mapping[str, pa.Array], constants: Mapping[str, Any], kin
             pieces.append(f',"{name}":{_written(constants[name], kinds[name])}')
         elif columns[name].null_count < len(columns[name]):
             pieces += _piece(name, columns[name], kinds[name])
-    joined = pc.binary_join_element_wise(
-        *_merged([*pieces, "}"]), "", null_handling="replace", null_replacement=""
-    ).cast(pa.large_binary())
+    pieces = _merged([*pieces, "}"])
+    count = len(next(iter(columns.values())))
+    if len(pieces) == 1:
+        return pa.array(["{" + str(pieces[0])[1:]] * count, pa.large_string()).cast(pa.large_binary())
+    joined = pc.binary_join_element_wise(*pieces, "", null_handling="replace", null_replacement="")
+    joined = joined.cast(pa.large_binary())
     # Every row starts with the comma of its first field, whichever that is: it becomes the opening bracket.
     _, offsets, data = joined.buffers()
-    count = len(joined)
     text = np.frombuffer(data, np.uint8).copy()
     text[np.frombuffer(offsets, np.int64)[joined.offset : joined.offset + count]] = ord("{")
     buffers = [None, offsets, pa.py_buffer(text)]
