@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from model.errors import InputError, ModelError, NonFinite
 from model.text import no_progress_bars
 
 Depth = Literal["uint8", "uint16"]
+Frames: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class Autoencoder:
@@ -66,7 +67,7 @@ class Autoencoder:
         return latents
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, depth: Depth = "uint8") -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def decode(self, latents: Tensor, depth: Depth = "uint8") -> Frames:
         """Frames (frames, height, width, 3) of normalised latents (1, c, t, h, w).
 
         Raises:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.autoencoder import Autoencoder, Depth, ImageEncoder
+from model.autoencoder import Autoencoder, Depth, Frames, ImageEncoder
 from model.cache import localise
 from model.condition import Condition, Grid
-from model.errors import InputError, ModelError, NonFinite
+from model.errors import InputError, ModelError
+from model.facts import read_facts, resolve
 from model.folder import PipelineFolder
+from model.gang import OnStep, end_step, share
 from model.images import cover, decode_image
 from model.sampler import Sampler
 from model.text import TextEncoder, cleaner
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 PARTS = frozenset({"transformer", "text", "autoencoder", "image"})
 """Parts of a pipeline that a rank may load: the transformer(s), text encoder, autoencoder and image encoder."""
 
-OnStep = Callable[[int, int], None]
 T = TypeVar("T")
 
 
@@ -51,9 +53,11 @@ class Pipeline:
         autoencoder: Autoencoder | None,
         image: ImageEncoder | None,
         device: torch.device,
+        location: str | None = None,
     ) -> None:
         self.folder, self.experts, self.sampler, self.device = folder, tuple(experts), sampler, device
         self._text, self._autoencoder, self._image = text, autoencoder, image
+        self.location = location or str(folder.path)
         channels = folder.condition_channels
         if channels not in (0, folder.latent_channels + folder.frame_stride):
             raise ModelError(
@@ -79,7 +83,7 @@ class Pipeline:
         """Loads a pipeline folder; weights come from safetensors only.
 
         Args:
-            path_or_url: a folder with a `model_index.json`, or its fsspec URL (fetched to the cache once).
+            path_or_url: a folder with a `model_index.json`, its fsspec URL (fetched to the cache once), or "default".
             device: where everything is computed.
             transformer_dtype, autoencoder_dtype, text_dtype: what each part is computed in, however it is stored; names
                 such as "bfloat16" will do.
@@ -94,7 +98,8 @@ class Pipeline:
         if not wanted <= PARTS:
             strange = ", ".join(sorted(wanted - PARTS))
             raise ModelError(f"a pipeline has no part {strange}; it has {', '.join(sorted(PARTS))}")
-        folder = PipelineFolder.open(localise(path_or_url, storage_options=storage_options, cache=cache))
+        location = resolve(os.fspath(path_or_url))
+        folder = PipelineFolder.open(localise(location, storage_options=storage_options, cache=cache))
         if folder.has_image_tokens and "image_encoder" not in folder.components:
             raise ModelError(f"{folder.path}: the transformer attends to image tokens, but there is no image_encoder")
         place = torch.device(device)
@@ -118,13 +123,19 @@ class Pipeline:
             image = ImageEncoder.from_pretrained(folder.path, dtype=as_dtype(text_dtype), device=place)
         sampler = Sampler(folder.scheduler, flow_shift=flow_shift)
         return cls(
-            folder, experts=experts, sampler=sampler, text=text, autoencoder=autoencoder, image=image, device=place
-        )
+            folder, experts=experts, sampler=sampler, text=text, autoencoder=autoencoder, image=image, device=place,
+            location=location,
+        )  # fmt: skip
 
     @staticmethod
     def parts_of(rank: int) -> frozenset[str]:
         """Parts that a rank of a gang needs: rank 0 encodes and decodes, the others only denoise."""
         return PARTS if rank == 0 else frozenset({"transformer"})
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What `read_facts` says of this folder: defaults, limits, digest. `folder` is where it was loaded from."""
+        return {**read_facts(self.folder.path), "folder": self.location}
 
     def describe(self) -> dict[str, str]:
         """How this pipeline makes pictures, for the record of a take: sampler, form, text cleaning and dtypes."""
@@ -230,7 +241,7 @@ class Pipeline:
                 raise InputError(f"noise of {tuple(drawn.shape)} is not for {frames} frames of {width}x{height}")
             return [text.encode(each).cpu() for each in prompts], drawn, generator.get_state(), checked
 
-        texts, first_noise, state, known = _shared(group, prepare)
+        texts, first_noise, state, known = share(group, prepare)
         generator.set_state(state)
         first_noise = first_noise.to(self.device)
         known = None if known is None else known.to(self.device)
@@ -254,16 +265,20 @@ class Pipeline:
             if kept is not None and self.form is Form.IMPOSED:
                 latents = _impose(latents, walk.noised(kept.latents, first_noise, index), kept.known)
             latents = walk.step(velocity(latents, walk.times[index]), index, latents, generator)
-            _leave_together(group, latents, index, len(walk), on_step)
+            end_step(group, latents, index, len(walk), on_step)
         return latents if kept is None else _impose(latents, kept.latents, kept.known)
 
-    def decode(self, latents: Tensor, depth: Depth = "uint8") -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def decode(self, latents: Tensor, depth: Depth = "uint8") -> Frames:
         """Frames (frames, height, width, 3), uint8 or uint16, of latents (1, c, t, h, w); raises NonFinite."""
         return self._need(self._autoencoder, "autoencoder").decode(latents, depth)
 
-    def __call__(
-        self, *, depth: Depth = "uint8", group: ParallelGroup | None = None, **take: Any
-    ) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+    @overload
+    def __call__(self, *, depth: Depth = "uint8", group: None = None, **take: Any) -> Frames: ...
+
+    @overload
+    def __call__(self, *, depth: Depth = "uint8", group: ParallelGroup | None, **take: Any) -> Frames | None: ...
+
+    def __call__(self, *, depth: Depth = "uint8", group: ParallelGroup | None = None, **take: Any) -> Frames | None:
         """Denoises and decodes; takes what `denoise` takes. In a gang, rank 0 gets the frames and the others None."""
         latents = self.denoise(group=group, **take)
         return self.decode(latents, depth) if group is None or group.rank == 0 else None
@@ -298,41 +313,3 @@ def as_dtype(name: torch.dtype | str) -> torch.dtype:
 
 def _impose(latents: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     return mask * known + (1.0 - mask) * latents
-
-
-def _shared(group: ParallelGroup | None, prepare: Callable[[], T]) -> T:
-    """What rank 0 prepares, on every rank; when that fails, all ranks leave."""
-    if group is None or group.size == 1:
-        return prepare()
-    prepared, failure = None, None
-    if group.rank == 0:
-        try:
-            prepared = prepare()
-        except BaseException as error:
-            failure = error
-    _agree(group, failure)
-    return group.broadcast(prepared)
-
-
-def _leave_together(
-    group: ParallelGroup | None, latents: Tensor, index: int, steps: int, on_step: OnStep | None
-) -> None:
-    """Ends a step: looks at its latents and tells of it. An error on any rank takes all of them out of the take."""
-    failure: BaseException | None = None
-    try:
-        if not bool(torch.isfinite(latents).all()):
-            raise NonFinite(index, "latents")
-        if on_step is not None:
-            on_step(index + 1, steps)
-    except BaseException as error:  # a cancel may come as any exception, and peers wait for this rank's word
-        if group is None or group.size == 1:
-            raise
-        failure = error
-    if group is not None and group.size > 1:
-        _agree(group, failure)
-
-
-def _agree(group: ParallelGroup, failure: BaseException | None) -> None:
-    group.agree(None if failure is None else f"{type(failure).__name__}: {failure}")
-    if failure is not None:
-        raise failure

@@ -296,6 +296,8 @@ def test_what_made_the_pictures_is_on_record(folders: Folders) -> None:
 def test_a_url_is_as_good_as_a_folder(folders: Folders, tmp_path: Path) -> None:
     fsspec.filesystem("memory").put(str(folders("t2v")), "/test_pipeline/model", recursive=True)
     remote = load("memory://test_pipeline/model", cache=tmp_path)
+    assert remote.facts["folder"] == "memory://test_pipeline/model"
+    assert remote.facts["grid"] == 16
     wanted = load(folders("t2v")).denoise(**TAKE, guidance_scale=4.0)
     assert torch.allclose(remote.denoise(**TAKE, guidance_scale=4.0), wanted, atol=1e-5)
 
