@@ -10,7 +10,8 @@ import errno
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from infra.store.errors import StoreError, StoreUnavailable
+from infra.inputs import InputUnreadable
+from infra.store.errors import StoreError
 from model.errors import InputError, NonFinite, PeerFailed
 
 Whose = Literal["shot", "farm"]
@@ -87,7 +88,7 @@ def _class_of(exception: BaseException) -> ErrorClass | None:
     of_ray = _class_of_ray(exception)
     if of_ray is not None:
         return of_ray
-    if isinstance(exception, InputError) or _named(exception, "infra.inputs", "InputRefused"):
+    if isinstance(exception, (InputError, InputUnreadable)):
         return ErrorClass.INPUT
     if isinstance(exception, (NonFinite, FloatingPointError)):
         return ErrorClass.NAN
@@ -99,7 +100,9 @@ def _class_of(exception: BaseException) -> ErrorClass | None:
         return ErrorClass.GANG_LOST
     if isinstance(exception, OSError) and exception.errno in _DISK_FULL:
         return ErrorClass.DISK
-    if isinstance(exception, (StoreUnavailable, StoreError)):
+    if getattr(exception, "no_space", False):  # what ffmpeg said, as infra.media tells it
+        return ErrorClass.DISK
+    if isinstance(exception, StoreError):
         return ErrorClass.STORE
     return _class_of_torch(exception)
 

@@ -66,7 +66,7 @@ JobState = Literal["running", "done", "budget", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A take handed to a slot. The precision is set only where a retry departs from the plan; the key stays the same."""
+    """A take handed to a slot. The precision is set only where a retry departs from the plan; the key stays."""
 
     take: Take
     attempt: int

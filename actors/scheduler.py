@@ -38,7 +38,12 @@ class _Course:
 
 
 class Scheduler:
-    """Takes of one job. ``expected`` counts takes that will be added later, so that the job is not done too early."""
+    """Takes of one job. ``expected`` counts takes that will be added later, so that the job is not done too early.
+
+    Attributes:
+        accounts: GPU seconds. superseded: reports that came too late to count. reason: why the job stops, if it does.
+        planned_settled, planned_committed: planned costs of takes that are over, and of those that were committed.
+    """
 
     def __init__(self, policy: Policy | None = None, *, expected: int = 0) -> None:
         self.policy = policy or Policy()
@@ -48,36 +53,34 @@ class Scheduler:
         self.superseded = 0
         self.reason: str | None = None
         self.unloaded = expected
+        self.planned_settled = self.planned_committed = 0.0
         self._courses: dict[int, _Course] = {}
         self._queue = TakeQueue()
         self._parked: dict[tuple[str, str], list[Take]] = defaultdict(list)
         self._states: Counter[State] = Counter()
         self._shards: dict[int, Counter[State]] = defaultdict(Counter)
         self._in_flight: dict[tuple[str, str], list[float]] = {}  # planned costs of a shot's live takes
-        self._cost_left = 0.0
         self._farm_faults = 0
         self._quarantines = 0
         self._stop: JobState | None = None
 
     # Takes come in
 
-    def add(self, takes: Iterable[Take], *, done: Mapping[int, float] | None = None, quarantined: Iterable[int] = ()) -> None:
-        """Adds takes. ``done``: ids that the store holds already, with the GPU seconds they had cost."""
-        cached, given_up = done or {}, set(quarantined)
+    def add(self, takes: Iterable[Take]) -> None:
+        """Adds takes that wait to be rendered."""
         for take in takes:
             if take.id in self._courses:
                 raise ValueError(f"take {take.id} was added before")
             course = self._courses[take.id] = _Course(take)
             self.unloaded = max(0, self.unloaded - 1)
-            if take.id in cached:
-                course.state = State.CACHED
-                self.accounts.book_cached(cached[take.id])
-            elif take.id in given_up:
-                course.state = State.QUARANTINED
-            else:
-                self._queue.push(take, at=take.not_before)
+            self._queue.push(take, at=take.not_before)
             self._count(course, +1)
-            self._cost_left += 0.0 if course.state in _SETTLED else take.cost
+
+    def add_settled(self, shard: int, *, cached: int = 0, quarantined: int = 0, seconds: float = 0.0) -> None:
+        """Counts takes of a shard that need no rendering: commits found, and what those had cost; takes given up."""
+        self._settle(shard, State.CACHED, cached)
+        self._settle(shard, State.QUARANTINED, quarantined)
+        self.accounts.book_cached(seconds)
 
     # Takes go out
 
@@ -119,6 +122,7 @@ class Scheduler:
         book = self.accounts.book_duplicate if adopted else self.accounts.book_rendered
         book(course.take.shot, course.seconds)
         self._finishers.committed(finisher)
+        self.planned_committed += course.take.cost
         self._succeeded(course, State.COMMITTED)
         return Verdict("committed")
 
@@ -196,6 +200,16 @@ class Scheduler:
     # What is seen from outside
 
     @property
+    def rendering(self) -> int:
+        """Takes that occupy a gang now."""
+        return self._states[State.RUNNING]
+
+    @property
+    def waiting(self) -> int:
+        """Takes that are loaded and may still be handed out."""
+        return self._states[State.PENDING]
+
+    @property
     def live(self) -> int:
         """Takes being rendered or finished now."""
         return sum(self._states[state] for state in LIVE)
@@ -222,16 +236,19 @@ class Scheduler:
         for shard, states in sorted(self._shards.items()):
             row = _summary(states)
             done = row["committed"] + row["cached"]
-            rows.append({"shard": shard, "total": row["total"], "done": done, "running": row["running"], "failed": row["quarantined"]})
+            rows.append(
+                {
+                    "shard": shard,
+                    "total": row["total"],
+                    "done": done,
+                    "running": row["running"],
+                    "failed": row["quarantined"],
+                }
+            )
         return rows
 
     def state_of(self, take: int) -> State:
         return self._courses[take].state
-
-    @property
-    def cost_left(self) -> float:
-        """Planned GPU seconds of the loaded takes that are not settled."""
-        return max(0.0, self._cost_left)
 
     # Inside
 
@@ -256,7 +273,7 @@ class Scheduler:
         if not self._in_flight[shot]:
             del self._in_flight[shot]
         self._move(course, state)
-        self._cost_left -= course.take.cost if state in _SETTLED else 0.0
+        self.planned_settled += course.take.cost if state in _SETTLED else 0.0
         for take in self._parked.pop(shot, ()):
             self._queue.push(take)
 
@@ -318,6 +335,10 @@ class Scheduler:
     def _count(self, course: _Course, by: int) -> None:
         self._states[course.state] += by
         self._shards[course.take.shard][course.state] += by
+
+    def _settle(self, shard: int, state: State, takes: int) -> None:
+        self._states[state] += takes
+        self._shards[shard][state] += takes
 
 
 def _summary(states: Mapping[State, int], unloaded: int = 0) -> dict[str, int]:

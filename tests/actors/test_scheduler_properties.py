@@ -36,22 +36,23 @@ class SchedulerMachine(RuleBasedStateMachine):
     live = Bundle("live")
 
     @initialize(
-        rows=takes, caps=budgets, cap=st.none() | st.floats(1, 500), farm=st.integers(3, 30), given_up=st.integers(2, 50),
-        done=st.sets(st.integers(0, 19), max_size=4), gone=st.sets(st.integers(0, 19), max_size=2),
+        rows=takes, caps=budgets, cap=st.none() | st.floats(1, 500), farm=st.integers(3, 30),
+        given_up=st.integers(2, 50), done=st.sets(st.integers(0, 19), max_size=4),
+        gone=st.sets(st.integers(0, 19), max_size=2),
     )  # fmt: skip
     def start(self, rows, caps, cap, farm, given_up, done, gone):
-        self.takes = [
-            Take(id=i, budget=caps.get(int(row["shot"][1][1:])), **row) for i, row in enumerate(rows)
-        ]
-        cached = {i: 7.0 for i in done if i < len(self.takes)}
+        self.takes = [Take(id=i, budget=caps.get(int(row["shot"][1][1:])), **row) for i, row in enumerate(rows)]
+        self.settled = len(done) + len(gone)
         self.policy = Policy(budget_gpu_s=cap, farm_faults=farm, quarantines=given_up)
         self.scheduler = Scheduler(self.policy, expected=len(self.takes))
-        self.scheduler.add(self.takes, done=cached, quarantined={i for i in gone if i not in cached})
+        self.scheduler.add_settled(0, cached=len(done), seconds=7.0 * len(done))
+        self.scheduler.add_settled(1, quarantined=len(gone))
+        self.scheduler.add(self.takes)
         self.now = 0.0
         self.out: dict[str, Assignment] = {}
         self.finishing: list[tuple[Assignment, float]] = []
         self.spent = 0.0
-        self.cached = 7.0 * len(cached)
+        self.cached = 7.0 * len(done)
         self.committed: Counter[int] = Counter()
         self.handed: Counter[int] = Counter()
 
@@ -138,10 +139,12 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self):
         counts = self.scheduler.counts()
-        assert sum(counts[name] for name in counts if name != "total") == counts["total"] == len(self.takes)
+        assert (
+            sum(counts[name] for name in counts if name != "total") == counts["total"] == len(self.takes) + self.settled
+        )
         assert counts["running"] == len(self.out) + len(self.finishing)
         shards = self.scheduler.shards()
-        assert sum(row["total"] for row in shards) == len(self.takes)
+        assert sum(row["total"] for row in shards) == counts["total"]
         assert sum(row["done"] for row in shards) == counts["committed"] + counts["cached"]
         assert sum(row["failed"] for row in shards) == counts["quarantined"]
 
@@ -174,7 +177,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert counts["pending"] > 0
 
     def _go_on(self, *, sick: bool) -> None:
-        for given, spent in self.finishing:
+        for given, _ in self.finishing:
             self.scheduler.committed(given.take.id, given.attempt)
         self.finishing.clear()
         for slot in SLOTS:
