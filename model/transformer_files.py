@@ -8,8 +8,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +28,14 @@ CONFIG = "config.json"
 SUBFOLDER = "transformer"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
+
+
+class Place(NamedTuple):
+    """Where a stored tensor lies."""
+
+    path: Path
+    key: str
+    shape: tuple[int, ...]
 
 
 def load(
@@ -50,15 +59,12 @@ def load(
     """
     folder = _local_folder(absolute(path_or_url), cache)
     config = TransformerConfig.from_dict(read_json(folder / CONFIG))
-    stored, unknown = to_ours(dict(_tensors(folder, torch.device(device))))
     with torch.device("meta"):
         model = Transformer(config)
-    _check_keys(folder, model.state_dict(), stored, unknown)
-    if dtype is not None:
-        for key, value in stored.items():
-            stored[key] = value.to(torch.float32 if is_kept_fp32(key) else dtype)
-    model.load_state_dict(stored, assign=True)
-    return model.requires_grad_(True).eval()
+    places, unknown = to_ours(_places(folder))
+    _check(folder, model.state_dict(), places, unknown)
+    model.load_state_dict(_read(places, dtype, str(device)), assign=True)
+    return model.eval()
 
 
 def save(model: Transformer, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
@@ -153,25 +159,48 @@ def _weight_files(folder: Path) -> list[Path]:
     )
 
 
-def _tensors(folder: Path, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+def _places(folder: Path) -> dict[str, Place]:
+    """Where each stored tensor lies, by its foreign key; reads the files' headers only."""
+    places = {}
     for path in _weight_files(folder):
-        try:
-            with safe_open(path, framework="pt", device=str(device)) as file:
-                for key in file.keys():  # noqa: SIM118  not a dict
-                    yield key, file.get_tensor(key)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path} cannot be read: {error}") from error
+        with _opened(path, "cpu") as file:
+            for key in file.keys():  # noqa: SIM118  not a dict
+                places[key] = Place(path, key, tuple(file.get_slice(key).get_shape()))
+    return places
 
 
-def _check_keys(folder: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], unknown: list[str]) -> None:
-    named = to_diffusers(dict.fromkeys(wanted))
-    theirs = dict(zip(wanted, named, strict=True))
-    missing = [theirs[key] for key in wanted if key not in stored]
-    unexpected = unknown + [str(next(iter(to_diffusers({key: None})))) for key in stored if key not in wanted]
+def _read(places: Mapping[str, Place], dtype: torch.dtype | None, device: str) -> dict[str, Tensor]:
+    """The tensors, cast one by one, so that two dtypes of the whole model are never held at once."""
+    state = {}
+    for path in sorted({place.path for place in places.values()}):
+        with _opened(path, device) as file:
+            for name, place in places.items():
+                if place.path == path:
+                    value = file.get_tensor(place.key)
+                    if dtype is not None:
+                        value = value.to(torch.float32 if is_kept_fp32(name) else dtype)
+                    state[name] = value
+    return state
+
+
+@contextmanager
+def _opened(path: Path, device: str) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def _check(folder: Path, wanted: Mapping[str, Tensor], stored: Mapping[str, Place], unknown: list[str]) -> None:
+    """Refuses weights that are not exactly the model's, in the words of the files."""
+    theirs = dict(zip(wanted, to_diffusers(dict.fromkeys(wanted)), strict=True))
+    missing = [theirs[name] for name in wanted if name not in stored]
+    unexpected = unknown + [place.key for name, place in stored.items() if name not in wanted]
     shapes = [
-        f"{theirs[key]} {tuple(value.shape)} where the config makes it {tuple(wanted[key].shape)}"
-        for key, value in stored.items()
-        if key in wanted and value.shape != wanted[key].shape
+        f"{place.key} {place.shape} where the config makes it {tuple(wanted[name].shape)}"
+        for name, place in stored.items()
+        if name in wanted and place.shape != wanted[name].shape
     ]
     faults = [
         f"{len(keys)} {what}: {', '.join(keys[:5])}{', ..' if len(keys) > 5 else ''}"

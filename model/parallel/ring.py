@@ -27,7 +27,8 @@ def ring_attention(wire: Wire, q: Tensor, k: Tensor, v: Tensor, shards: Shards) 
     Returns:
         (batch, local tokens, heads, head width), of q's dtype.
     """
-    held = rearrange([k, v], "kv b s h d -> s kv b h d").contiguous()  # tokens first: a shard's valid part is one piece
+    # tokens first, so that the valid part of a shard is one contiguous piece
+    held = torch.stack([rearrange(x, "b s h d -> s b h d") for x in (k, v)], dim=1).contiguous()
     spare = [held.new_empty(max(shards.sizes), *held.shape[1:]) for _ in range(min(2, wire.size - 1))]
     total: Attended | None = None
     for step in range(wire.size):
@@ -36,7 +37,7 @@ def ring_attention(wire: Wire, q: Tensor, k: Tensor, v: Tensor, shards: Shards) 
         works, buffer = [], held
         if step + 1 < wire.size:
             buffer = spare[step % len(spare)]
-            works = wire.shift(held[:length] if length else None, buffer[:arriving] if arriving else None)
+            works = wire.shift(held[:length], buffer[:arriving])
         if q.numel() and length:
             key, value = rearrange(held, "s kv b h d -> kv b s h d")
             partial = attend_with_lse(q, key, value, kv_len=length)

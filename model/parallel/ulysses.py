@@ -23,10 +23,9 @@ def heads_here(wire: Wire, q: Tensor, k: Tensor, v: Tensor, tokens: Shards) -> t
         return q, k, v
     batch, _, heads, width = q.shape
     shards = Shards.even(heads, wire.size)
-    packed = rearrange([q, k, v], "qkv b s h d -> h qkv b s d")
+    packed = torch.stack([rearrange(x, "b s h d -> h b s d") for x in (q, k, v)], dim=1)  # one copy
     received = wire.all_to_all(
-        [packed[shards.span(rank)] for rank in range(wire.size)],
-        [(shards.sizes[wire.rank], 3, batch, count, width) for count in tokens.sizes],
+        packed, shards.sizes, [(shards.sizes[wire.rank], 3, batch, count, width) for count in tokens.sizes]
     )
     query, key, value = rearrange(torch.cat(received, dim=3), "h qkv b s d -> qkv b s h d")
     return query, key, value
@@ -38,9 +37,9 @@ def tokens_here(wire: Wire, out: Tensor, tokens: Shards, heads: int) -> Tensor:
         return out
     batch, _, _, width = out.shape
     shards = Shards.even(heads, wire.size)
-    by_token = rearrange(out, "b s h d -> s b h d")
     received = wire.all_to_all(
-        [by_token[tokens.span(rank)] for rank in range(wire.size)],
+        rearrange(out, "b s h d -> s b h d"),
+        tokens.sizes,
         [(tokens.sizes[wire.rank], batch, count, width) for count in shards.sizes],
     )
     return rearrange(torch.cat(received, dim=2), "s b h d -> b s h d")

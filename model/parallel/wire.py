@@ -8,7 +8,7 @@ GPUs has checked it yet. On NCCL a time-out is raised by torch's watchdog, which
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -45,16 +45,20 @@ class Wire:
         if self.group is not None:
             dist.all_reduce(torch.zeros(1, device=device), group=self.group)
 
-    def all_to_all(self, parts: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Sends parts[i] to rank i and returns what rank i sent, of shape shapes[i]. Parts may be empty."""
+    def all_to_all(self, whole: Tensor, counts: Sequence[int], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Sends the next counts[i] rows of `whole` to rank i; returns what rank i sent, of shape shapes[i].
+
+        counts and shapes may hold zeros; each rank must know what the others send it.
+        """
+        whole = whole.contiguous()
         if self.group is None:
-            return list(parts)
-        flat = torch.cat([part.reshape(-1) for part in parts])
+            return [whole]
+        row = _count(whole.shape[1:])
         sizes = [_count(shape) for shape in shapes]
-        received = flat.new_empty(sum(sizes))
+        received = whole.new_empty(sum(sizes))
         with peers("all_to_all"):
-            dist.all_to_all_single(received, flat, sizes, [part.numel() for part in parts], group=self.group)
-        self.sent["all_to_all"] += _bytes(flat) - _bytes(parts[self.rank])
+            dist.all_to_all_single(received, whole.view(-1), sizes, [row * rows for rows in counts], group=self.group)
+        self.sent["all_to_all"] += (whole.shape[0] - counts[self.rank]) * row * whole.element_size()
         return [piece.view(*shape) for piece, shape in zip(received.split(sizes), shapes, strict=True)]
 
     def all_gather(self, part: Tensor) -> list[Tensor]:
@@ -63,20 +67,20 @@ class Wire:
             return [part]
         gathered = part.new_empty(self.size * part.numel())
         with peers("all_gather"):
-            dist.all_gather_into_tensor(gathered, part.reshape(-1), group=self.group)
+            _all_gather()(gathered, part.reshape(-1), group=self.group)
         self.sent["all_gather"] += _bytes(part) * (self.size - 1)
         return [piece.view(part.shape) for piece in gathered.chunk(self.size)]
 
-    def shift(self, outgoing: Tensor | None, incoming: Tensor | None) -> list[dist.Work]:
-        """Begins to send to the next rank and to receive from the one before; None where there is nothing.
+    def shift(self, outgoing: Tensor, incoming: Tensor) -> list[dist.Work]:
+        """Begins to send to the next rank and to receive from the one before; what is empty does not travel.
 
         Both must be contiguous and must not be touched until `finish` has been called with what this returns.
         """
         calls = []
-        if outgoing is not None:
+        if outgoing.numel():
             calls.append(dist.P2POp(dist.isend, outgoing, group=self.group, group_peer=(self.rank + 1) % self.size))
             self.sent["point_to_point"] += _bytes(outgoing)
-        if incoming is not None:
+        if incoming.numel():
             calls.append(dist.P2POp(dist.irecv, incoming, group=self.group, group_peer=(self.rank - 1) % self.size))
         if not calls:
             return []
@@ -89,6 +93,11 @@ class Wire:
         with peers("send and receive"):
             for work in works:
                 work.wait()
+
+
+def _all_gather() -> Callable[..., object]:
+    """The one-tensor all-gather, under its name since torch 2.13 where it has that."""
+    return getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 def _count(shape: Sequence[int]) -> int:

@@ -24,7 +24,7 @@ from model.parallel.plan import Shards
 from model.parallel.ring import ring_attention
 from model.transformer import Transformer, TransformerConfig
 
-HEADS = (2, 3, 5, 12)
+HEADS = (1, 2, 3, 5, 12)
 TIMEOUT_S = 30.0
 SHORT_TIMEOUT_S = 2.0
 
