@@ -22,8 +22,7 @@ from flows.verbs.failure import Failure, explain
 app = typer.Typer(
     name="rushes",
     help="A render farm for generated video: a catalog of shots in, finished films in object storage out.",
-    epilog="Exit codes: 0 all done, 1 takes quarantined or rows refused, 2 nothing started, 3 budget, 4 fault, 130 cancelled.",
-    no_args_is_help=True,
+    epilog="Exit codes: 0 done, 1 takes quarantined or rows refused, 2 nothing started, 3 budget, 4 fault, 130 cancelled.",
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,7 +38,7 @@ app.command("retry")(retry.retry)
 app.command("doctor")(doctor.doctor)
 app.command("dashboard")(dashboard.dashboard)
 
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Of typer itself or of click, whichever this typer is built on."""
 
 
@@ -53,13 +52,15 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def rushes(
-    version: Annotated[bool, typer.Option("--version", help="Say which version this is.", callback=_show_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
     """A render farm for generated video: a catalog of shots in, finished films in object storage out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line and returns its exit code; prints errors where they belong, never a traceback without -v."""
+    """Runs one command line and returns its exit code; errors are told in words, with a traceback only under -v."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = words[: words.index("--")] if "--" in words else words
     output = Output(as_json="--json" in options, verbose=sum(word in ("-v", "-vv", "--verbose") for word in options))
@@ -67,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from infra.names import check_import_names
 
         check_import_names()
+        if not words:
+            app(args=["--help"], prog_name="rushes", standalone_mode=False)
+            return ExitCode.REFUSED
         return int(app(args=words, prog_name="rushes", standalone_mode=False) or ExitCode.DONE)
     except UsageError as error:
         return _usage(error, output)
@@ -85,11 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _usage(error: Exception, output: Output) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
-    if not message and context is not None:  # `rushes` alone: the help is the answer
-        print(context.get_help())
-        return ExitCode.REFUSED
     path = context.command_path if context is not None else "rushes"
-    output.error(message or "no verb given", f"See: {path} --help")
+    output.error(message, f"See: {path} --help")
     output.result(failure_dict(ExitCode.REFUSED, message))
     return ExitCode.REFUSED
 

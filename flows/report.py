@@ -68,7 +68,7 @@ class Rows:
     """The catalog's rows: how many it has, and the refused ones with the rule that each broke."""
 
     total: int = 0
-    refused: Sequence[Mapping[str, Any]] = ()
+    refused: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Draws the board: one HTML page with every take of a job, that asks nothing of the network.
 
 The page works from a disk and from a bucket, because films and posters are linked relative to its own place,
-`jobs/<job_id>/board.html`. Prompts and error messages come from strangers: everything is escaped by the template, and the
-page's own content policy lets only its own script and style run.
+`jobs/<job_id>/board.html`. Prompts and error messages come from strangers: everything is escaped by the template,
+and the page's own content policy lets only its own script and style run.
 """
 
 from __future__ import annotations
@@ -160,7 +160,9 @@ def _card(take: BoardTake, money: Callable[[float], str] | None) -> dict[str, An
         "prompt": take.prompt,
         "figures": values,
         "poster": _poster(take),
-        "without_poster": {"committed": "no poster", "running": "rendering", "pending": "to come"}.get(take.state, "no film"),
+        "without_poster": {"committed": "no poster", "running": "rendering", "pending": "to come"}.get(
+            take.state, "no film"
+        ),
         "film": None if is_still else link,
         "link": link,
         "link_label": f"{'Open' if is_still else 'Play'} {title}, take {take.take}",
@@ -211,5 +213,7 @@ def _digest(text: str) -> str:
 @cache
 def _template() -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("board.html.jinja")

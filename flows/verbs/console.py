@@ -23,7 +23,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 def printable(text: object) -> str:
     r"""`text` with control and direction-changing characters written out as \x1b and the like; new lines are kept."""
-    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), str(text).replace("\r\n", "\n"))
+    return _CONTROL.sub(
+        lambda match: match.group().encode("unicode_escape").decode("ascii"), str(text).replace("\r\n", "\n")
+    )
 
 
 class Output:
@@ -91,7 +93,9 @@ class Output:
             sys.stdout.write(json.dumps(result, ensure_ascii=False, separators=(", ", ": "), allow_nan=False) + "\n")
             sys.stdout.flush()
 
-    def _print_table(self, stream: IO[str], columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None) -> None:
+    def _print_table(
+        self, stream: IO[str], columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None
+    ) -> None:
         from rich import box
         from rich.table import Table
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def dashboard(
-    port: Annotated[int, typer.Option("--port", help="Port of its pages; another one if it is taken.", min=1, max=65535)] = 4200,
+    port: Annotated[
+        int, typer.Option("--port", help="Port of its pages; another one if it is taken.", min=1, max=65535)
+    ] = 4200,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     check: Annotated[bool, typer.Option("--check", help="Only say whether one runs: 0 if so, else 1.")] = False,
     as_json: Json = False,

@@ -37,7 +37,9 @@ class Finding:
 
 
 def doctor(
-    store: Annotated[str | None, typer.Argument(help="Also try this store: writes and removes small objects.", metavar="[STORE]")] = None,
+    store: Annotated[
+        str | None, typer.Argument(help="Also try this store: writes and removes small objects.", metavar="[STORE]")
+    ] = None,
     config: Config = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -45,7 +47,7 @@ def doctor(
 ) -> int:
     """What this machine, its programs and a store can do; 1 if something does not work."""
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    findings = []
+    findings: list[Finding] = []
     checks = [python, names, packages, machine, ffmpeg, accelerators, default_model, prefect, settings_of(config)]
     if store is not None:
         checks.append(store_of(store, config))
@@ -66,7 +68,9 @@ def python() -> Iterator[Finding]:
     """The interpreter."""
     found = f"{platform.python_version()} ({sys.executable})"
     supported = sys.version_info >= (3, 11)
-    yield Finding("python", "ok" if supported else "failed", found, "" if supported else "Python 3.11 or newer is needed.")
+    yield Finding(
+        "python", "ok" if supported else "failed", found, "" if supported else "Python 3.11 or newer is needed."
+    )
 
 
 def names() -> Iterator[Finding]:
@@ -109,11 +113,15 @@ def machine() -> Iterator[Finding]:
     advice = "Close something: torch and Ray alone take about 1 GB."
     yield Finding("machine", *_enough(memory.available >= LOW_MEMORY, found, advice))
     disk = shutil.disk_usage(os.path.expanduser("~"))
-    yield Finding("disk", *_enough(disk.free >= LOW_DISK, f"{size(disk.free)} free", "Films are encoded on this disk first."))
+    yield Finding(
+        "disk", *_enough(disk.free >= LOW_DISK, f"{size(disk.free)} free", "Films are encoded on this disk first.")
+    )
     if os.path.isdir("/dev/shm"):
         shared = shutil.disk_usage("/dev/shm")
         advice = "Ray passes frames through it; in a container give it more (--shm-size=4g)."
-        yield Finding("shared memory", *_enough(shared.free >= LOW_SHARED, f"{size(shared.free)} free in /dev/shm", advice))
+        yield Finding(
+            "shared memory", *_enough(shared.free >= LOW_SHARED, f"{size(shared.free)} free in /dev/shm", advice)
+        )
 
 
 def ffmpeg() -> Iterator[Finding]:
@@ -122,7 +130,12 @@ def ffmpeg() -> Iterator[Finding]:
 
     program = str(ffmpeg_path())
     listing = subprocess.run(
-        [program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=True, timeout=30, stdin=subprocess.DEVNULL
+        [program, "-hide_banner", "-encoders"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
     ).stdout
     first = subprocess.run(
         [program, "-version"], capture_output=True, text=True, check=True, timeout=30, stdin=subprocess.DEVNULL
@@ -131,7 +144,12 @@ def ffmpeg() -> Iterator[Finding]:
     missing = [name for name in ENCODERS if name not in encoders]
     found = f"{' '.join(first.split()[:3])} ({program})"
     if missing:
-        yield Finding("ffmpeg", "failed", f"{found}, without {', '.join(missing)}", "Use imageio-ffmpeg's (pip install imageio-ffmpeg).")
+        yield Finding(
+            "ffmpeg",
+            "failed",
+            f"{found}, without {', '.join(missing)}",
+            "Use imageio-ffmpeg's (pip install imageio-ffmpeg).",
+        )
     else:
         yield Finding("ffmpeg", "ok", f"{found} with {', '.join(ENCODERS)}")
 
@@ -156,7 +174,9 @@ def default_model() -> Iterator[Finding]:
     from model.facts import read_facts
 
     facts = read_facts("default")
-    clip = f"{facts['width']}x{facts['height']}, {facts['frames']} frames at {facts['fps']:g} fps, {facts['steps']} steps"
+    clip = (
+        f"{facts['width']}x{facts['height']}, {facts['frames']} frames at {facts['fps']:g} fps, {facts['steps']} steps"
+    )
     yield Finding("default model", "ok", f"{facts['name']}: {clip} ({', '.join(facts['tasks'])})")
 
 
@@ -169,7 +189,12 @@ def prefect() -> Iterator[Finding]:
     elif (dashboard := running_dashboard()) is not None:
         yield Finding("Prefect", "ok", f"dashboard at {dashboard.ui_url}")
     else:
-        yield Finding("Prefect", "ok", f"an embedded server on {prefect_home()} for the time of a job", "To watch: rushes dashboard")
+        yield Finding(
+            "Prefect",
+            "ok",
+            f"an embedded server on {prefect_home()} for the time of a job",
+            "To watch: rushes dashboard",
+        )
 
 
 def settings_of(config: str | None) -> Callable[[], Iterator[Finding]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ def explain(error: BaseException) -> Failure | None:
     """
     from catalogs import CatalogError
     from infra.names import ShadowedPackage
+    from infra.settings import SettingsError
     from infra.store.errors import StoreError, StoreUnavailable, Superseded
     from model.errors import ModelError
 
@@ -48,7 +50,30 @@ def explain(error: BaseException) -> Failure | None:
     if isinstance(error, StoreUnavailable):
         return Failure(str(error), exit_code=ExitCode.FAULT, hint="Run the same command again when the store answers.")
     if isinstance(error, Superseded):
-        return Failure(str(error), exit_code=ExitCode.FAULT, hint="Another process took this job over; it goes on there.")
-    if isinstance(error, CatalogError | StoreError | ShadowedPackage | ModelError):
+        return Failure(
+            str(error), exit_code=ExitCode.FAULT, hint="Another process took this job over; it goes on there."
+        )
+    if isinstance(error, CatalogError | StoreError | SettingsError | ShadowedPackage | ModelError):
         return Failure(str(error))
+    return _explain_farm(error)
+
+
+def _explain_farm(error: BaseException) -> Failure | None:
+    """As `explain`, for errors of the flow and of the farm, which can only have come where these were loaded."""
+    from flows.embedded import ServerError
+
+    if isinstance(error, ServerError):
+        return Failure(str(error))
+    if "ray" not in sys.modules:
+        return None
+    from actors.client import FarmGone
+    from actors.errors import PlacementImpossible
+    from actors.pool import JobRefused
+
+    if isinstance(error, PlacementImpossible | JobRefused):
+        return Failure(str(error))
+    if isinstance(error, FarmGone):
+        return Failure(
+            str(error), exit_code=ExitCode.FAULT, hint="The same command again goes on with what is missing."
+        )
     return None

@@ -21,37 +21,60 @@ def check_id(value: str | None) -> str | None:
 
 SELECT, FARM, SHOT, OUTPUT = "Which", "Farm", "One shot (with --prompt)", "Output"
 
-Store = Annotated[str, typer.Argument(help="The store: a folder or any fsspec URL, such as s3://bucket/prefix.", metavar="STORE")]
-Out = Annotated[str, typer.Option("--out", "-o", help="The store that takes go into: a folder or an fsspec URL.", metavar="STORE")]
+Store = Annotated[
+    str, typer.Argument(help="The store: a folder or any fsspec URL, such as s3://bucket/prefix.", metavar="STORE")
+]
+Out = Annotated[
+    str, typer.Option("--out", "-o", help="The store that takes go into: a folder or an fsspec URL.", metavar="STORE")
+]
 Job = Annotated[
     str | None,
-    typer.Option("--job", help="The job's name; else made from the catalog's name and content.", metavar="NAME", callback=check_id),
+    typer.Option(
+        "--job",
+        help="The job's name; else made from the catalog's name and content.",
+        metavar="NAME",
+        callback=check_id,
+    ),
 ]
 WhichJob = Annotated[
-    str | None, typer.Option("--job", help="The job; the newest of the store if left out.", metavar="ID", callback=check_id)
+    str | None,
+    typer.Option("--job", help="The job; the newest of the store if left out.", metavar="ID", callback=check_id),
 ]
-Config = Annotated[str | None, typer.Option("--config", help="Settings file, in place of ./rushes.toml.", metavar="FILE")]
+Config = Annotated[
+    str | None, typer.Option("--config", help="Settings file, in place of ./rushes.toml.", metavar="FILE")
+]
 Address = Annotated[
-    str | None, typer.Option("--address", help="Ray cluster to join, host:port; else one is started here.", metavar="RAY")
+    str | None,
+    typer.Option("--address", help="Ray cluster to join, host:port; else one is started here.", metavar="RAY"),
 ]
 Model = Annotated[
     str | None, typer.Option("--model", help="Name from the registry, folder or URL of a pipeline.", metavar="MODEL")
 ]
 Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow", help="Inputs may also come from URLs that begin with PREFIX; may be given again.", metavar="PREFIX"),
+    typer.Option(
+        "--allow", help="Inputs may also come from URLs that begin with PREFIX; may be given again.", metavar="PREFIX"
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole catalog if one row is refused.")]
-Gang = Annotated[int | None, typer.Option("--gang", help="Ranks that render one take together.", min=1, max=4096, metavar="N")]
-Gangs = Annotated[int | None, typer.Option("--gangs", help="Gangs at the same time, at most.", min=1, max=100_000, metavar="N")]
+Gang = Annotated[
+    int | None, typer.Option("--gang", help="Ranks that render one take together.", min=1, max=4096, metavar="N")
+]
+Gangs = Annotated[
+    int | None, typer.Option("--gangs", help="Gangs at the same time, at most.", min=1, max=100_000, metavar="N")
+]
 Layout = Annotated[
     str | None, typer.Option("--layout", help="How a gang splits a take: cfg=2,ulysses=2,ring=2.", metavar="LAYOUT")
 ]
 Budget = Annotated[
-    float | None, typer.Option("--budget", help="GPU seconds this job may use; then it stops with 3.", min=0.0, metavar="GPU_S")
+    float | None,
+    typer.Option("--budget", help="GPU seconds this job may use; then it stops with 3.", min=0.0, metavar="GPU_S"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Log more; -vv more still. Shows tracebacks.", rich_help_panel=OUTPUT)
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Log more; -vv more still. Shows tracebacks.", rich_help_panel=OUTPUT
+    ),
 ]

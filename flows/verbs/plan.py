@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from flows.report import ExitCode, GpuSeconds, JobReport, Rows, Takes
+from flows.report import ExitCode, GpuSeconds, JobReport, Rows, Takes, refusal_dict
 from flows.verbs.console import Output
+from flows.verbs.estimate import cached_gpu_s, print_plan, shapes_of
 from flows.verbs.failure import Failure
-from flows.verbs.request import Request, shot_bytes
-from flows.verbs.words import money, plural, seconds
+from flows.verbs.origin import MOST_REFUSED_KEPT, Origin, shown_url
+from flows.verbs.request import Request
+from flows.verbs.source import catalog_file, catalog_sha256, job_id_of, storage_options
+from flows.verbs.words import plural
 
 if TYPE_CHECKING:
     from catalogs import Plan
@@ -27,9 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rushes.plan")
 
-_BLOCK = 1 << 20
-_NOT_ID = re.compile(r"[^A-Za-z0-9._-]+")
-_HASH_CHARACTERS = 12
+MODEL_DEFAULTS = ("width", "height", "frames", "fps", "steps", "guidance_scale", "negative_prompt")
+"""Facts of a model that fill in what a row leaves open, and so enter its keys."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +36,7 @@ class Planned:
         job_id: names the job in the store.
         store: where it renders to; nothing has been written.
         facts: of the model, from `model.facts.read_facts`.
-        catalog: its path or URL; "prompt" for a single shot.
-        catalog_sha256: over its bytes.
-        options: what else enters a spec_key, as it entered the job's name.
-        roots: prefixes that inputs may come from.
+        origin: the catalog and the options that this was planned from; it stands in the plan's metadata too.
         quarantined: takes given up in the newest round, as (show, shot_id, take).
     """
 
@@ -52,11 +44,13 @@ class Planned:
     job_id: str
     store: Store
     facts: Mapping[str, Any]
-    catalog: str
-    catalog_sha256: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    roots: tuple[str, ...] = ()
+    origin: Origin
     quarantined: frozenset[tuple[str, str, int]] = frozenset()
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Prefixes that inputs may come from."""
+        return self.origin.roots
 
     def takes(self) -> Takes:
         """Counts before anything renders."""
@@ -97,20 +91,22 @@ def make_plan(
         StoreRefused, StoreUnavailable: the store cannot be listed.
     """
     from catalogs import plan, read
+    from catalogs.keys import model_fields
+    from catalogs.uris import folder_of
     from infra.store import open_store
-    from infra.store.commits import committed_keys
     from model.facts import read_facts
 
     store = open_store(out, settings.store)
-    facts = read_facts(model or "default")
+    facts = read_facts(model or "default", storage_options=storage_options(model or "", settings.store))
     prefixes = (*settings.farm.allow, *allow)
-    with _catalog_file(catalog, shot) as url:
-        digest = catalog_sha256(url)
-        roots = prefixes if catalog is None else (folder_of(url), *prefixes)
+    with catalog_file(catalog, shot) as url:
+        access = storage_options(url, settings.store)
+        digest = catalog_sha256(url, access)
+        roots = prefixes if catalog is None else (folder_of(catalog).uri(), *prefixes)
         planned = plan(
-            read(url, allow=prefixes),
+            read(url, allow=prefixes, storage_options=access),
             facts,
-            committed_keys(store),
+            _committed(store),
             digest_input=_digests(roots, settings),
             shard_takes=settings.farm.shard_takes,
         )
@@ -128,16 +124,149 @@ def make_plan(
             refused=planned.refused,
             rows_total=planned.rows_total,
         )
-    options = {key: facts[key] for key in ("digest", "sampler", "precision", "picture_version")}
+    options = model_fields(facts) | {name: facts[name] for name in MODEL_DEFAULTS}
     job_id = job or job_id_of(catalog or "prompt", digest, options)
+    origin = Origin(
+        catalog=shown_url(catalog or "prompt"),
+        catalog_sha256=digest,
+        model=facts["folder"] if model else "default",
+        options=options,
+        roots=tuple(roots),
+        rows_total=planned.rows_total,
+        refused=[refusal_dict(refusal) for refusal in planned.refused[:MOST_REFUSED_KEPT]],
+        refused_total=len(planned.refused),
+    )
     return Planned(
-        plan=planned,
+        plan=replace(planned, takes=origin.attach(planned.takes)),
         job_id=job_id,
         store=store,
         facts=facts,
-        catalog=catalog or "prompt",
-        catalog_sha256=digest,
-        options=options,
-        roots=tuple(roots),
+        origin=origin,
         quarantined=_quarantined(store, job_id, planned),
     )
+
+
+def replan(store: Store, job_id: str, settings: Settings) -> Planned:
+    """The plan that a job already has, ready to be rendered again, without its catalog.
+
+    Raises:
+        Failure: the plan does not say where it came from, or its model has changed since.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from catalogs import Plan, Refusal
+    from catalogs.cost import Cost
+    from catalogs.planning import SHARD_SCHEMA
+    from infra.store.jobs import read_plan
+    from model.facts import read_facts
+
+    takes = read_plan(store, job_id)
+    origin = Origin.of(takes)
+    again = "Give the render command again instead."
+    if origin is None:
+        raise Failure(f"the plan of {job_id} does not say which model it was made for", hint=again)
+    facts = read_facts(origin.model, storage_options=storage_options(origin.model, settings.store))
+    if facts["digest"] != origin.options.get("model"):
+        raise Failure(f"the model {origin.model} has changed since {job_id} was planned", hint=again)
+    standing = pa.array(list(_committed(store)), pa.string())
+    cached = pc.is_in(takes["spec_key"], value_set=standing)
+    takes = takes.set_column(takes.column_names.index("cached"), "cached", cached)
+    refused = [Refusal(**row) for row in origin.refused]
+    plan = Plan(takes, SHARD_SCHEMA.empty_table(), Cost(), refused, origin.rows_total)
+    return Planned(plan, job_id, store, facts, origin, _quarantined(store, job_id, plan))
+
+
+def run(request: Request, output: Output) -> int:
+    """The verb: prints what a render would do. 1 if rows were refused, else 0."""
+    from infra.settings import Settings
+
+    settings = Settings.load(request.config, farm=farm_flags(request))
+    planned = plan_request(request, settings)
+    exit_code = ExitCode.FAULTS if planned.plan.refused else ExitCode.DONE
+    shapes = shapes_of(planned)
+    report = JobReport(
+        job_id=planned.job_id,
+        store=planned.store.url,
+        state="planned",
+        exit=exit_code,
+        takes=planned.takes(),
+        rows=planned.rows(),
+        # Estimates: what the pending takes will cost, and what the cached ones need not cost again.
+        gpu_s=GpuSeconds(rendered=sum(shape.gpu_s for shape in shapes), cached=cached_gpu_s(planned)),
+    )
+    output.refused(planned.plan.refused, planned.plan.rows_total)
+    output.result(report.as_dict())
+    print_plan(report, planned, shapes, settings, output)
+    return exit_code
+
+
+def farm_flags(request: Request) -> dict[str, Any]:
+    """The request's options that are settings of the farm."""
+    return {"gang": request.gang, "layout": request.layout, "gangs_max": request.gangs}
+
+
+def plan_request(request: Request, settings: Settings) -> Planned:
+    """`make_plan` for a request."""
+    return make_plan(
+        request.catalog,
+        request.out,
+        settings,
+        shot=request.shot,
+        job=request.job,
+        model=request.model,
+        allow=request.allow,
+        strict=request.strict,
+    )
+
+
+def cached_count(plan: Plan) -> int:
+    """Takes of a plan that the store holds already."""
+    import pyarrow.compute as pc
+
+    return int(pc.sum(pc.cast(plan.takes["cached"], "int64")).as_py() or 0)
+
+
+def _committed(store: Store) -> Iterator[str]:
+    """spec_keys with a commit, from a listing. One at a time: the names of a million are not held as text."""
+    from infra.store import layout
+
+    for found in store.list(layout.COMMITS):
+        if (key := layout.parse_commit_path(found.path)) is not None:
+            yield key
+
+
+def _quarantined(store: Store, job_id: str, plan: Plan) -> frozenset[tuple[str, str, int]]:
+    """Takes of the plan given up in the job's newest round. One that has been committed since is not among them."""
+    import pyarrow.compute as pc
+
+    from infra.store.jobs import quarantined
+
+    found = {tuple(take) for take in quarantined(store, job_id)}
+    if not found:
+        return frozenset()
+    pending = plan.takes.select(["show", "shot_id", "take", "cached"])
+    pending = pending.filter(pc.invert(pending["cached"]))
+    keys = zip(*(pending[name].to_pylist() for name in ("show", "shot_id", "take")), strict=True)
+    return frozenset(key for key in keys if key in found)
+
+
+def _digests(roots: Sequence[str], settings: Settings) -> Callable[[str], str | None]:
+    """Digest of an input, or None for one that cannot be read now: its take then asks again, and fails with a reason."""
+    from infra.inputs import InputUnreadable, digest_input
+    from infra.store.errors import StoreUnavailable
+
+    def digest(uri: str) -> str | None:
+        try:
+            return digest_input(
+                uri,
+                roots=roots,
+                max_bytes=settings.farm.input_bytes,
+                storage_options=settings.store,
+                timeout_s=settings.farm.input_timeout_s,
+            )
+        except (InputUnreadable, StoreUnavailable) as error:
+            log.info("an input cannot be read now: %s", error)
+            return None
+
+    return digest

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.report import ExitCode, JobReport
+from flows.verbs.console import Output
 from flows.verbs.options import (
-    FARM,
     SHOT,
     Address,
     Allow,
@@ -25,7 +27,13 @@ from flows.verbs.options import (
     Verbose,
     check_id,
 )
+from flows.verbs.progress import Counted, job_details
 from flows.verbs.request import Request, shot_of
+from flows.verbs.words import money, plural, seconds
+
+if TYPE_CHECKING:
+    from flows.verbs.plan import Planned
+    from infra.settings import Settings
 
 
 def plan_or_render(
@@ -34,7 +42,9 @@ def plan_or_render(
     catalog: Annotated[
         str | None, typer.Argument(help="Parquet, CSV or JSONL; a path or an fsspec URL.", metavar="CATALOG")
     ] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="One shot, in place of a catalog.", metavar="TEXT")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="One shot, in place of a catalog.", metavar="TEXT")
+    ] = None,
     job: Job = None,
     model: Model = None,
     allow: Allow = None,
@@ -59,7 +69,8 @@ def plan_or_render(
         str | None, typer.Option("--negative-prompt", help="What to keep out.", metavar="TEXT", rich_help_panel=SHOT)
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", help="t2v, still or i2v; i2v with --image.", metavar="TASK", rich_help_panel=SHOT)
+        str | None,
+        typer.Option("--task", help="t2v, still or i2v; i2v with --image.", metavar="TASK", rich_help_panel=SHOT),
     ] = None,
     image: Annotated[
         str | None, typer.Option("--image", help="First frame: a path or URL.", metavar="FILE", rich_help_panel=SHOT)
@@ -101,4 +112,63 @@ def plan_or_render(
         address=address,
         config=config,
     )
-    raise NotImplementedError
+    output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    if context.info_name == "plan":
+        from flows.verbs.plan import run as run_plan
+
+        return run_plan(request, output)
+    return run(request, output)
+
+
+def run(request: Request, output: Output) -> int:
+    """The verb: plans, renders what is missing and tells how it ended."""
+    from flows.verbs.plan import farm_flags, plan_request
+    from infra.settings import Settings
+
+    settings = Settings.load(request.config, farm=farm_flags(request), ray={"address": request.address})
+    planned = plan_request(request, settings)
+    output.refused(planned.plan.refused, planned.plan.rows_total)
+    return render_planned(planned, settings, output, budget=request.budget)
+
+
+def render_planned(planned: Planned, settings: Settings, output: Output, *, budget: float | None = None) -> int:
+    """Renders what a plan left to do, with a progress bar, and prints how it ended. Returns the exit code."""
+    from flows.render import run_job
+
+    takes = planned.takes()
+    if takes.pending:
+        output.note(f"{planned.job_id}: {plural(takes.pending, 'take')} to render into {planned.store.url}")
+    started = time.monotonic()
+    with Counted("settled", "take", takes.total, output) as counted:
+        report = run_job(
+            planned, settings, budget_gpu_s=budget, on_status=lambda status: counted.update(*job_details(status))
+        )
+    output.result(report.as_dict())
+    print_report(report, time.monotonic() - started, settings, output)
+    return ExitCode.FAULT if report.exit is None else report.exit
+
+
+def print_report(report: JobReport, wall_s: float, settings: Settings, output: Output) -> None:
+    """Tells people how a job ended, and where its films and its board are."""
+    takes, gpu_s = report.takes, report.gpu_s
+    if not takes.rendered and not takes.pending and not gpu_s.spent:
+        output.line(f"Nothing to render: {takes.cached:,} of {plural(takes.total, 'take')} stood in the store already.")
+    else:
+        output.line(
+            f"{report.state}: {takes.committed:,} of {plural(takes.total, 'take')} committed "
+            f"({takes.rendered:,} rendered, {takes.cached:,} cached) in {seconds(wall_s)}"
+        )
+        cost = money(gpu_s.spent, settings.price)
+        wasted = (
+            f", {gpu_s.failed + gpu_s.duplicate:,.1f} of them for nothing" if gpu_s.failed + gpu_s.duplicate else ""
+        )
+        output.line(f"cost    {gpu_s.spent:,.1f} GPU seconds{wasted}" + (f", {cost}" if cost else ""))
+    output.line(f"films   {report.store}/shots")
+    if report.board:
+        output.line(f"board   {report.board}")
+    if takes.quarantined:
+        output.line(f"{plural(takes.quarantined, 'take')} quarantined. Why: rushes status {report.store}")
+    if takes.pending:
+        output.line(f"{plural(takes.pending, 'take')} not rendered; the same command again goes on with them.")
+    if report.error:
+        output.error(report.error)

@@ -55,6 +55,8 @@ class Request:
             size = layout_size(self.layout)
             if self.gang is not None and self.gang != size:
                 raise typer.BadParameter(f"--layout {self.layout} is a gang of {size}, not of --gang {self.gang}.")
+        if self.address is not None and self.address.startswith("ray://"):
+            raise typer.BadParameter("--address ray:// is Ray Client, too slow for films: give host:port, or auto.")
         if not self.out.strip():
             raise typer.BadParameter("--out is empty.")
 
@@ -66,14 +68,16 @@ def layout_size(layout: str) -> int:
         match = _LAYOUT.fullmatch(part.strip())
         if match is None or match[1] in seen or (match[1] == "cfg" and int(match[2]) > 2):
             raise typer.BadParameter(
-                f"--layout {layout!r}: write it as cfg=2,ulysses=2,ring=2; each part once, cfg 1 or 2, the others from 1."
+                f"--layout {layout!r}: write it as cfg=2,ulysses=2,ring=2, each part once, cfg up to 2."
             )
         seen.add(match[1])
         size *= int(match[2])
     return size
 
 
-def shot_of(prompt: str | None, image: str | None, options: Mapping[str, Any]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+def shot_of(
+    prompt: str | None, image: str | None, options: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The row for `--prompt`, and the prefixes that its image adds to `--allow`.
 
     Args:
@@ -86,7 +90,9 @@ def shot_of(prompt: str | None, image: str | None, options: Mapping[str, Any]) -
     given = {column: value for column, value in options.items() if value is not None}
     if prompt is None:
         if given or image is not None:
-            names = ", ".join(sorted(f"--{column.replace('_', '-')}" for column in [*given, *(["image"] if image else [])]))
+            names = ", ".join(
+                sorted(f"--{column.replace('_', '-')}" for column in [*given, *(["image"] if image else [])])
+            )
             raise typer.BadParameter(f"{names}: only with --prompt; in a catalog they are columns.")
         return None, ()
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()

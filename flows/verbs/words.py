@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from flows.report import JobReport
 from infra.settings import PriceSettings
 
 
@@ -47,3 +48,12 @@ def moment(when: datetime | None) -> str:
 def plural(count: int, word: str) -> str:
     """1 take, 2 takes."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def summary(report: JobReport) -> str:
+    """A job in a line: its state and counts."""
+    takes = report.takes
+    counts = f"{takes.committed:,} of {plural(takes.total, 'take')} committed"
+    if takes.quarantined:
+        counts += f", {takes.quarantined:,} quarantined"
+    return f"{report.job_id}: {report.state}; {counts}, {takes.pending:,} pending"

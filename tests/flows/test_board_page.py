@@ -24,9 +24,9 @@ HOSTILE = [
     "a\x00b\u202ec \U0001f3ac",
 ]
 SAFE_TAGS = {
-    "html", "head", "meta", "title", "style", "body", "header", "div", "h1", "h2", "span", "time", "a", "dl", "dt", "dd", "svg",
-    "rect", "button", "label", "input", "main", "p", "article", "video", "img", "small", "strong", "details", "summary", "code",
-    "script", "ul", "li",
+    "html", "head", "meta", "title", "style", "body", "header", "div", "h1", "h2", "span", "time", "a", "dl", "dt",
+    "dd", "svg", "rect", "button", "label", "input", "main", "p", "article", "video", "img", "small", "strong",
+    "details", "summary", "code", "script", "ul", "li",
 }  # fmt: skip
 
 
@@ -88,7 +88,17 @@ def test_film_and_poster_are_linked_from_the_job_folder() -> None:
 
 def test_card_says_state_seed_size_cost() -> None:
     text = " ".join(Page(board_html("job", [take()], money=lambda s: f"{s / 100:.3f} EUR")).text)
-    for word in ("opening", "take 1", "committed", "42", "64×48", "17 at 8 fps", "12.5", "0.125 EUR", "a red circle moves left"):
+    for word in (
+        "opening",
+        "take 1",
+        "committed",
+        "42",
+        "64×48",
+        "17 at 8 fps",
+        "12.5",
+        "0.125 EUR",
+        "a red circle moves left",
+    ):
         assert word in text, word
 
 
@@ -105,7 +115,9 @@ def test_quarantined_card_says_why_and_how_to_replay() -> None:
 
 
 def test_still_is_a_picture_not_a_film() -> None:
-    page = Page(board_html("job", [take(task="still", media="shots/default/s/0a1b2c3d.take-001.deadbeef.png", frames=1)]))
+    page = Page(
+        board_html("job", [take(task="still", media="shots/default/s/0a1b2c3d.take-001.deadbeef.png", frames=1)])
+    )
     assert not page.all("video")
     [link] = [a for a in page.all("a") if a.get("class") == "play"]
     assert link["href"] == "../../shots/default/s/0a1b2c3d.take-001.deadbeef.png"
@@ -113,14 +125,19 @@ def test_still_is_a_picture_not_a_film() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(text: str) -> None:
-    row = take(
-        state="quarantined", prompt=text, error_class=text, message=text, replay=text, shot_id=text, show=text, revision=text,
-        layout=text, gang=2,
-    )  # fmt: skip
-    refused = [{"row": 1, "column": text, "value": text, "legal": text}]
-    page = Page(board_html(text, [row], state=text, refused=refused, links=[(text, "https://example.org/" + text)]))
-    clean = Page(board_html("job", [take(state="quarantined", error_class="a", message="b", replay="c", gang=2, layout="d")],
-                            refused=[{"row": 1, "column": "a", "value": "b", "legal": "c"}], links=[("a", "https://b")]))  # fmt: skip
+    names = ("prompt", "error_class", "message", "replay", "shot_id", "show", "revision", "layout")
+    page, clean = (
+        Page(
+            board_html(
+                word,
+                [take(state="quarantined", gang=2, **dict.fromkeys(names, word))],
+                state=word,
+                refused=[{"row": 1, "column": word, "value": word, "legal": word}],
+                links=[(word, "https://example.org/" + word)],
+            )
+        )
+        for word in (text, "word")
+    )
     assert [name for name, _ in page.tags] == [name for name, _ in clean.tags]
     assert {name for name, _ in page.tags} <= SAFE_TAGS
     for name, attributes in page.tags:
@@ -129,7 +146,9 @@ def test_hostile_text_stays_text(text: str) -> None:
         assert text in "".join(page.text)
 
 
-@pytest.mark.parametrize("href", ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "file:///etc/passwd", "vbscript:x"])
+@pytest.mark.parametrize(
+    "href", ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "file:///etc/passwd", "vbscript:x"]
+)
 def test_links_that_could_run_or_leave_are_left_out(href: str) -> None:
     page = Page(board_html("job", [], links=[("bad", href), ("good", "https://example.org/x"), ("near", "trace.json")]))
     assert [a["href"] for a in page.all("a")] == ["https://example.org/x", "trace.json"]

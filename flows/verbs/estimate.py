@@ -1,0 +1,123 @@
+"""What a plan will take: by shape, in GPU seconds, money and time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flows.report import JobReport
+from flows.verbs.console import Output
+from flows.verbs.words import money, plural, seconds
+
+if TYPE_CHECKING:
+    from flows.verbs.plan import Planned
+    from infra.settings import Settings
+
+MOST_SHAPES = 20
+
+
+@dataclass(frozen=True)
+class ShapeRow:
+    """Pending takes of one rendered shape."""
+
+    width: int
+    height: int
+    frames: int
+    takes: int
+    shards: int
+    tokens: int
+    gpu_s: float
+
+
+def shapes_of(planned: Planned) -> list[ShapeRow]:
+    """What is left to render, by rendered shape, the most work first."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = ["render_width", "render_height", "render_frames"]
+    takes = planned.plan.takes.select([*names, "shard", "tokens", "cost_gpu_s", "cached", "show", "shot_id", "take"])
+    takes = takes.filter(pc.invert(takes["cached"]))
+    if planned.quarantined and takes.num_rows:
+        given_up = pa.array(["/".join(map(str, key)) for key in planned.quarantined])
+        keys = pc.binary_join_element_wise(takes["show"], takes["shot_id"], pc.cast(takes["take"], pa.string()), "/")
+        takes = takes.filter(pc.invert(pc.is_in(keys, given_up)))
+    groups = takes.group_by(names).aggregate(
+        [("shard", "count_distinct"), ("shard", "count"), ("tokens", "max"), ("cost_gpu_s", "sum")]
+    )
+    rows = [
+        ShapeRow(
+            width=row["render_width"],
+            height=row["render_height"],
+            frames=row["render_frames"],
+            takes=row["shard_count"],
+            shards=row["shard_count_distinct"],
+            tokens=row["tokens_max"],
+            gpu_s=row["cost_gpu_s_sum"],
+        )
+        for row in groups.to_pylist()
+    ]
+    return sorted(rows, key=lambda row: -row.gpu_s)
+
+
+def cached_gpu_s(planned: Planned) -> float:
+    """The estimate for takes that the store holds already."""
+    import pyarrow.compute as pc
+
+    takes = planned.plan.takes.select(["cost_gpu_s", "cached"])
+    return float(pc.sum(takes.filter(takes["cached"])["cost_gpu_s"]).as_py() or 0.0)
+
+
+def print_plan(
+    report: JobReport, planned: Planned, shapes: Sequence[ShapeRow], settings: Settings, output: Output
+) -> None:
+    """Prints the plan for people."""
+    counts, refused = report.takes, len(report.rows.refused)
+    gpu_s, price = report.gpu_s.rendered, settings.price
+    output.line(
+        f"catalog   {planned.origin.catalog}: {plural(report.rows.total, 'row')}"
+        + (f", {refused:,} refused" if refused else "")
+    )
+    output.line(f"model     {planned.facts['name']} ({planned.facts['folder']})")
+    output.line(f"job       {planned.job_id}")
+    output.line(f"store     {planned.store.url}")
+    parts = [f"{counts.cached:,} cached"] if counts.cached else []
+    parts += [f"{counts.quarantined:,} quarantined"] if counts.quarantined else []
+    output.line(f"takes     {counts.total:,}: {', '.join([*parts, f'{counts.pending:,} to render'])}")
+    if not counts.pending:
+        output.line("Nothing is left to render.")
+        return
+    output.table(
+        (
+            ">size",
+            ">frames",
+            ">takes",
+            ">shards",
+            ">tokens",
+            ">GPU seconds",
+            *([">cost"] if price.gpu_hour is not None else []),
+        ),
+        [
+            (
+                f"{shape.width}x{shape.height}",
+                shape.frames,
+                f"{shape.takes:,}",
+                f"{shape.shards:,}",
+                f"{shape.tokens:,}",
+                f"{shape.gpu_s:,.1f}",
+                *([money(shape.gpu_s, price)] if price.gpu_hour is not None else []),
+            )
+            for shape in shapes[:MOST_SHAPES]
+        ],
+    )
+    if len(shapes) > MOST_SHAPES:
+        output.line(f"and {len(shapes) - MOST_SHAPES:,} more shapes")
+    cost = money(gpu_s, price)
+    ranks = (settings.farm.gang or 1) * (settings.farm.gangs_max or 1)
+    output.line(
+        f"estimate  {gpu_s:,.{0 if gpu_s >= 100 else 1}f} GPU seconds"
+        + (f", {cost}" if cost else "")
+        + f": {seconds(gpu_s / ranks)} on {plural(ranks, 'rank')}"
+    )
+    if ranks == 1:
+        output.line(f"          {seconds(gpu_s / 8)} on 8 ranks (--gangs 8)")

@@ -1,0 +1,284 @@
+"""What the store alone knows of a job: its plan, commits, quarantine and lease, brought together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Rows, Takes
+from flows.verbs.failure import Failure
+from flows.verbs.origin import Origin
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from infra.settings import Settings
+    from infra.store import Store
+    from infra.store.lease import LeaseInfo
+
+log = logging.getLogger("rushes.ledger")
+
+MOST_COMMITS_READ = 20_000
+"""Commits that are read for their cost where no manifest tells it yet, 16 at a time."""
+TAKE = ("show", "shot_id", "take")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A job as its store has it.
+
+    Attributes:
+        takes: the plan, one row per take.
+        done: per row of `takes` whether its commit stands, (n,) bool.
+        keys: per row its spec_key, (n,) text; one that the plan left open is there once the manifest tells it.
+        quarantined: records of the newest round, by (show, shot_id, take), of takes that have no commit.
+        round: the newest round.
+        failed_gpu_s: GPU seconds of all quarantined takes in all rounds.
+        origin: catalog and options that the plan was made from, where the plan tells.
+        lease: who runs it, or ran it last.
+        owner_gone: the lease says running, and its owner is dead.
+        costs: columns spec_key and gpu_s of committed takes, as far as they are known; None where nobody asked.
+        booked: the job's own books, where it left them in its lease: rendered, failed, duplicate, cached.
+        board: whether there is a board.
+    """
+
+    store: Store
+    job_id: str
+    takes: pa.Table
+    done: pa.ChunkedArray
+    keys: pa.ChunkedArray
+    quarantined: Mapping[tuple[str, str, int], Mapping[str, Any]]
+    round: int
+    failed_gpu_s: float
+    origin: Origin | None
+    lease: LeaseInfo | None
+    owner_gone: bool
+    costs: pa.Table | None
+    booked: Mapping[str, float]
+    board: bool
+
+    @classmethod
+    def read(cls, store: Store, job_id: str, *, costs: bool = True, committed: set[str] | None = None) -> Ledger:
+        """Reads the job from the store.
+
+        Args:
+            costs: also find out what the committed takes cost, from the manifest or their commits.
+            committed: the store's spec_keys, where they have been listed already.
+
+        Raises:
+            Failure: there is no such job.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        from infra.store import layout
+        from infra.store.commits import committed_keys
+        from infra.store.errors import NotFound
+        from infra.store.jobs import current_round, list_quarantine, read_plan
+        from infra.store.lease import owner_is_gone, read_lease
+
+        try:
+            takes = read_plan(store, job_id)
+        except NotFound as error:
+            raise Failure(no_job(store, job_id)) from error
+        known = committed_keys(store) if committed is None else committed
+        manifest = _manifest(store, job_id)
+        keys = _keys(takes, manifest)
+        done = pc.is_in(keys, value_set=pa.array(sorted(known), pa.string()))
+        number, records = current_round(store, job_id), list_quarantine(store, job_id, all_rounds=True)
+        newest = {take_key(record): record for record in records if record["round"] == number}
+        if newest:
+            pending = set(names_of(takes.filter(pc.invert(done))))
+            newest = {name: record for name, record in newest.items() if name in pending}
+        lease = read_lease(store, job_id)
+        return cls(
+            store=store,
+            job_id=job_id,
+            takes=takes,
+            done=done,
+            keys=keys,
+            quarantined=newest,
+            round=number,
+            failed_gpu_s=sum(float(record.get("gpu_s") or 0.0) for record in records),
+            origin=Origin.of(takes),
+            lease=lease,
+            owner_gone=lease is not None and not lease.final and owner_is_gone(lease),
+            costs=_costs(store, keys.filter(done), manifest) if costs else None,
+            booked=dict(lease.note.get("gpu_s") or {}) if lease is not None else {},
+            board=store.stat(layout.board_path(job_id)) is not None,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether somebody works on it now."""
+        return self.lease is not None and not self.lease.final and not self.owner_gone
+
+    def counts(self) -> Takes:
+        """Takes by state; cached are those that stood in the store when the job was planned."""
+        import pyarrow.compute as pc
+
+        committed = pc.sum(self.done).as_py() or 0
+        cached = pc.sum(pc.and_(self.takes["cached"], self.done)).as_py() or 0
+        return Takes.of(total=len(self.done), committed=committed, cached=cached, quarantined=len(self.quarantined))
+
+    def gpu_seconds(self) -> GpuSeconds:
+        """What the job has cost so far."""
+        import pyarrow.compute as pc
+
+        rendered = cached = 0.0
+        if self.costs is not None and self.costs.num_rows:
+            before = self.keys.filter(pc.and_(self.takes["cached"], self.done)).combine_chunks()
+            found = pc.is_in(self.costs["spec_key"], value_set=before)
+            cached = float(pc.sum(self.costs["gpu_s"].filter(found)).as_py() or 0.0)
+            rendered = float(pc.sum(self.costs["gpu_s"].filter(pc.invert(found))).as_py() or 0.0)
+        failed = max(self.failed_gpu_s, float(self.booked.get("failed", 0.0)))
+        return GpuSeconds(rendered, failed, float(self.booked.get("duplicate", 0.0)), cached)
+
+    def rows(self) -> Rows:
+        """Rows of the catalog, as the plan remembers them."""
+        if self.origin is None:
+            return Rows()
+        return Rows(self.origin.rows_total, self.origin.refused)
+
+    def verdict(self) -> tuple[str, int | None]:
+        """State and exit code; the code is None while the job is not over."""
+        if self.lease is None:
+            return "pending", None
+        if not self.lease.final:
+            return ("interrupted" if self.owner_gone else "running"), None
+        exit_code = self.lease.exit_code
+        if exit_code in (ExitCode.DONE, ExitCode.FAULTS) and self.counts().pending:
+            return "pending", None  # a round was opened, or a film was forgotten, since it ended
+        if exit_code is None:
+            return self.lease.state, None
+        known = exit_code in [int(code) for code in ExitCode]
+        return (STATES[ExitCode(exit_code)] if known else self.lease.state), exit_code
+
+    def report(self) -> JobReport:
+        """The result of `status`."""
+        from infra.store import layout
+
+        state, exit_code = self.verdict()
+        return JobReport(
+            job_id=self.job_id,
+            store=self.store.url,
+            state=state,
+            exit=exit_code,
+            board=f"{self.store.url}/{layout.board_path(self.job_id)}" if self.board else None,
+            takes=self.counts(),
+            rows=self.rows(),
+            gpu_s=self.gpu_seconds(),
+        )
+
+    def renewed(self) -> datetime | None:
+        """When its owner was last heard of, or ended it."""
+        return None if self.lease is None else datetime.fromtimestamp(self.lease.renewed, UTC)
+
+
+def open_for_reading(url: str, settings: Settings) -> Store:
+    """The store, for verbs that look at what is there.
+
+    Raises:
+        Failure: nothing is there.
+    """
+    from infra.store import open_store
+    from infra.store.probe import read_format
+
+    store = open_store(url, settings.store)
+    if read_format(store) is None:
+        raise Failure(
+            f"there is no store at {store.url}: it has no rushes.json",
+            hint="Check the path or URL; `rushes render … --out STORE` makes a store.",
+        )
+    return store
+
+
+def choose_job(store: Store, job_id: str | None) -> str:
+    """The job that was asked for, else the newest one: the one whose lease, or plan, was written last.
+
+    Raises:
+        Failure: the store has no such job, or none at all.
+    """
+    from infra.store import layout
+    from infra.store.jobs import list_jobs
+
+    if job_id is not None:
+        if store.stat(layout.plan_path(job_id)) is None:
+            raise Failure(no_job(store, job_id))
+        return job_id
+    jobs = list_jobs(store)
+    if not jobs:
+        raise Failure(f"{store.url} has no jobs", hint="`rushes render … --out STORE` starts one.")
+    return max(jobs, key=lambda job: _last_change(store, job))
+
+
+def _last_change(store: Store, job_id: str) -> datetime:
+    from infra.store import layout
+
+    found = [store.stat(path) for path in (layout.lease_path(job_id), layout.plan_path(job_id))]
+    return max((stat.modified for stat in found if stat is not None), default=datetime.fromtimestamp(0, UTC))
+
+
+def no_job(store: Store, job_id: str) -> str:
+    """What to say of a job that the store does not have."""
+    from infra.store.jobs import list_jobs
+
+    jobs = list_jobs(store)
+    known = ", ".join(jobs[:8]) + (f" and {len(jobs) - 8} more" if len(jobs) > 8 else "")
+    return f"{store.url} has no job {job_id}. It has: {known or 'no jobs'}"
+
+
+def names_of(table: pa.Table) -> Iterator[tuple[str, str, int]]:
+    """(show, shot_id, take) of each row."""
+    return zip(*(table[name].to_pylist() for name in TAKE), strict=True)
+
+
+def take_key(record: Mapping[str, Any]) -> tuple[str, str, int]:
+    """(show, shot_id, take) of a record."""
+    return record["show"], record["shot_id"], int(record["take"])
+
+
+def _manifest(store: Store, job_id: str) -> pa.Table | None:
+    from infra.store.errors import NotFound
+    from infra.store.jobs import read_manifest
+
+    try:
+        return read_manifest(store, job_id)
+    except NotFound:
+        return None
+
+
+def _keys(takes: pa.Table, manifest: pa.Table | None) -> pa.ChunkedArray:
+    """spec_keys in the plan's order; one that the plan left open comes from the manifest, where a take resolved it."""
+    import pyarrow as pa
+
+    keys = takes["spec_key"]
+    if manifest is None or not keys.null_count:
+        return keys
+    later = dict(zip(names_of(manifest), manifest["spec_key"].to_pylist(), strict=True))
+    pairs = zip(names_of(takes), keys.to_pylist(), strict=True)
+    return pa.chunked_array([pa.array([later.get(name) if key is None else key for name, key in pairs], pa.string())])
+
+
+def _costs(store: Store, keys: pa.ChunkedArray, manifest: pa.Table | None) -> pa.Table:
+    """GPU seconds of these takes, from the manifest and, of takes that it does not have yet, from their commits."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from infra.store.commits import read_many
+
+    schema = pa.schema([("spec_key", pa.string()), ("gpu_s", pa.float64())])
+    known = schema.empty_table()
+    if manifest is not None:
+        known = manifest.select(schema.names).cast(schema)
+        wanted = pc.is_in(known["spec_key"], value_set=keys.combine_chunks())
+        known = known.filter(pc.and_(wanted, known["gpu_s"].is_valid()))
+    missing = keys.filter(pc.invert(pc.is_in(keys, value_set=known["spec_key"].combine_chunks()))).to_pylist()
+    if len(missing) > MOST_COMMITS_READ:
+        log.warning("the cost of %d takes is not counted: no manifest has them yet", len(missing) - MOST_COMMITS_READ)
+    read = read_many(store, missing[:MOST_COMMITS_READ])
+    found = [(key, float(commit["gpu_s"])) for key, commit in read.items() if isinstance(commit, dict)]
+    return pa.concat_tables([known, pa.table([[k for k, _ in found], [s for _, s in found]], schema=schema)])

@@ -1,0 +1,88 @@
+"""The catalog that a job is made from: where it is, its bytes, and the name that it gives to the job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flows.verbs.request import shot_bytes
+
+if TYPE_CHECKING:
+    from infra.store import StoreOptions
+
+_NOT_ID = re.compile(r"[^A-Za-z0-9._-]+")
+_HASH_CHARACTERS = 12
+
+
+@contextmanager
+def catalog_file(catalog: str | None, shot: Mapping[str, Any] | None) -> Iterator[str]:
+    """The URL of the catalog; a shot is written to a file of its own for as long as it is read."""
+    if catalog is not None:
+        yield catalog
+        return
+    with tempfile.TemporaryDirectory(prefix="rushes-") as folder:
+        path = Path(folder) / "prompt.jsonl"
+        path.write_bytes(shot_bytes(shot or {}))
+        yield str(path)
+
+
+def catalog_sha256(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
+    """SHA-256 of a catalog's bytes, as hex digits.
+
+    Raises:
+        CatalogError: it cannot be read.
+    """
+    from catalogs import CatalogError
+    from catalogs.sources import open_source
+
+    source = open_source(url, storage_options)
+    try:
+        with source.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise CatalogError(f"the catalog {source.shown} cannot be read: {error.strerror or error}") from error
+    finally:
+        source.close()
+
+
+def storage_options(url: str, options: StoreOptions) -> dict[str, Any] | None:
+    """Options of fsspec for a catalog at `url`: those of the store, where that is S3; else fsspec's own places.
+
+    Holds secrets: never log it.
+    """
+    if not url.startswith(("s3://", "s3a://")):
+        return None
+    from infra.store.options import secret
+
+    found: dict[str, Any] = {
+        "key": secret(options.access_key_id),
+        "secret": secret(options.secret_access_key),
+        "token": secret(options.session_token),
+        "endpoint_url": options.endpoint_url,
+        "profile": options.profile,
+        "client_kwargs": {"region_name": options.region} if options.region else None,
+        "anon": options.anonymous or None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def job_id_of(catalog: str, digest: str, options: Mapping[str, Any]) -> str:
+    """`<stem>-<12 hex>`, over the catalog's bytes and the options that enter a spec_key.
+
+    Args:
+        catalog: path or URL; its stem is cleaned to the letters that a job's name may have.
+        digest: SHA-256 of the catalog's bytes.
+        options: what else changes the pictures; must be JSON.
+    """
+    name = (urlsplit(catalog).path if "://" in catalog else catalog).replace("\\", "/").rstrip("/").rpartition("/")[2]
+    stem = _NOT_ID.sub("-", Path(name).stem)
+    stem = stem.strip("-._")[: 127 - _HASH_CHARACTERS] or "catalog"
+    text = json.dumps([digest, options], sort_keys=True, separators=(",", ":"))
+    return f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]}"

@@ -1,0 +1,61 @@
+"""`rushes verify`: does the store hold what its commits say?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from flows.report import ExitCode, verify_dict
+from flows.verbs.console import Output
+from flows.verbs.options import Config, Json, Quiet, Store, Verbose, check_id
+from flows.verbs.progress import Counted
+from flows.verbs.words import plural
+
+MOST_SHOWN = 200
+
+
+def verify(
+    store: Store,
+    job: Annotated[
+        str | None, typer.Option("--job", help="Only this job's takes.", metavar="ID", callback=check_id)
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Orphans are faults too.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> int:
+    """Audit every commit: its film is there, has the size and hash that it names, and plays. 1 if not."""
+    from flows.verbs.ledger import choose_job, open_for_reading
+    from infra.media import probe
+    from infra.settings import Settings
+    from infra.store.commits import committed_keys
+    from infra.store.verify import audit
+
+    output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
+    opened = open_for_reading(store, Settings.load(config))
+    if job is not None:
+        choose_job(opened, job)
+    total = len(committed_keys(opened)) if job is None else None
+    with Counted("verified", "commit", total, output) as counted:
+        found = audit(opened, strict=strict, job=job, prober=probe, on_progress=counted.update)
+    output.result(verify_dict(found))
+    if found.faults:
+        output.table(
+            ("fault", "path", "what was found"),
+            [(fault.kind, fault.path, fault.detail) for fault in found.faults[:MOST_SHOWN]],
+        )
+        if len(found.faults) > MOST_SHOWN:
+            output.line(f"and {len(found.faults) - MOST_SHOWN:,} more faults; --json lists them all")
+    if found.orphans and not strict:
+        output.table(("orphan",), [(path,) for path in found.orphans[:MOST_SHOWN]])
+        if len(found.orphans) > MOST_SHOWN:
+            output.line(f"and {len(found.orphans) - MOST_SHOWN:,} more orphans; --json lists them all")
+    kinds = ", ".join(
+        f"{count:,} {kind}" for kind, count in Counter(fault.kind for fault in found.faults).most_common()
+    )
+    counts = [plural(found.commits, "commit"), plural(len(found.faults), "fault"), plural(len(found.orphans), "orphan")]
+    output.line(", ".join(counts) + (f" ({kinds})" if kinds else ""))
+    return ExitCode.FAULTS if found.faults else ExitCode.DONE
