@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,10 @@ class S3Backend:
     def __init__(self, location: Location, options: StoreOptions) -> None:
         import s3fs
 
+        for name in ("botocore", "aiobotocore"):  # at DEBUG they log headers, and so session tokens
+            logger = logging.getLogger(name)
+            if logger.getEffectiveLevel() < logging.INFO:
+                logger.setLevel(logging.INFO)
         self._bucket, self._prefix = location.bucket, location.root
         self._options = options
         config: dict[str, Any] = {
@@ -242,7 +247,7 @@ class S3Backend:
     def _call(
         self, method: str, *, writes: bool = False, path: str = "", retry_s: float | None = None, **arguments: Any
     ) -> dict[str, Any]:
-        limit = 2 * self._options.timeout_s + 10 + len(arguments.get("Body", b"")) / _SLOWEST
+        limit = 2 * self._options.timeout_s + len(arguments.get("Body", b"")) / _SLOWEST
 
         def attempt() -> dict[str, Any]:
             with s3_errors.mapped(method, path or self._bucket, writes=writes):

@@ -51,6 +51,7 @@ def _translate(error: Exception, what: str, writes: bool) -> StoreError | None:
 
     passing = (
         aws.HTTPClientError,
+        aws.ConnectionError,
         aws.IncompleteReadError,
         aws.ResponseStreamingError,
         aws.CredentialRetrievalError,
@@ -62,9 +63,8 @@ def _translate(error: Exception, what: str, writes: bool) -> StoreError | None:
     )
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
         return StoreRefused(f"{what}: no complete S3 keys were found; {_KEYS}")
-    if isinstance(error, aws.ConnectTimeoutError | aws.EndpointConnectionError):
-        return StoreUnavailable(f"{what}: {error}")  # nothing was sent
     if isinstance(error, passing):
+        # aiobotocore says "could not connect" of a reset in mid-request too, so no error proves that nothing was sent.
         kind = OutcomeUnknown if writes else StoreUnavailable
         return kind(f"{what}: {type(error).__name__}: {error}")
     if isinstance(error, aws.BotoCoreError):
