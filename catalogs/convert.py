@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +26,9 @@ Cells: TypeAlias = pa.Array | list[Any]
 Converted: TypeAlias = tuple[pa.Array, np.ndarray]
 
 _NO_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError)
+# What Python's int() and float() take beyond this ("1_000", other scripts' digits) is not meant as a number in a file.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?|[+-]?(?i:nan|inf)")
 # Years 1 to 9999 in microseconds: what Python's datetime, and so every reader of a manifest, can hold.
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 _US_PER = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -134,13 +136,13 @@ def _int_cell(value: Any) -> int:
     if isinstance(value, bytes):
         value = value.decode("utf-8")
     if isinstance(value, str):
-        if _INTEGER.fullmatch(value.strip()):
-            value = int(value)
+        text = value.strip()
+        if _INTEGER.fullmatch(text):
+            value = int(text)
+        elif _NUMBER.fullmatch(text):
+            value = Decimal(text)  # "64.0", as a table with gaps is often written
         else:
-            try:
-                value = Decimal(value.strip())  # "64.0", as a table with gaps is often written
-            except InvalidOperation as error:
-                raise _BadError from error
+            raise _BadError
     if isinstance(value, float | Decimal):
         # An exponent such as 1e999999 is not worked out: no column holds more than 19 digits.
         if not -(2**63) <= value < 2**63 or value != int(value):
@@ -175,7 +177,7 @@ def _float_cell(value: object) -> float:
     if isinstance(value, bytes):
         value = value.decode("utf-8")
     if isinstance(value, str):
-        if "_" in value or not value.isascii():  # float() takes more than a number's usual forms
+        if not _NUMBER.fullmatch(value.strip()):
             raise _BadError
         return float(value)
     if isinstance(value, int | float | Decimal):

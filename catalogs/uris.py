@@ -239,7 +239,7 @@ class Resolver:
         Raises:
             UriError: not inside the catalog's folder nor below an allowed prefix; the message says what is legal.
         """
-        if self.folder.root == "file://" and _PLAIN.fullmatch(uri):
+        if self.folder.root == "file://" and len(uri) <= _MAX_LENGTH and _PLAIN.fullmatch(uri):
             place, relative = Place("file://", posixpath.join(self.folder.path, uri)), True
         else:
             place, relative = self._place(uri)

@@ -1,0 +1,139 @@
+"""Any Arrow type whose values convert without loss is taken, and gives the same plan."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from catalogs import plan, read
+from catalogs.convert import convert
+from catalogs.schema import BY_NAME
+
+UTC = dt.UTC
+NOON = dt.datetime(2026, 12, 24, 12, tzinfo=UTC)
+
+
+def shots(path):
+    return pa.Table.from_batches([batch.shots for batch in read(path)])
+
+
+@pytest.mark.parametrize(
+    ("column", "array", "wanted"),
+    [
+        ("width", pa.array([64, None], pa.int8()), [64, None]),
+        ("width", pa.array([64, None], pa.uint64()), [64, None]),
+        ("width", pa.array([64.0, None], pa.float64()), [64, None]),
+        ("width", pa.array(np.array([64, 96], np.float16)), [64, 96]),
+        ("width", pa.array([Decimal("64.00"), None]), [64, None]),
+        ("width", pa.array([64, 96]).dictionary_encode(), [64, 96]),
+        ("width", pa.array(["64", " 96 "]), [64, 96]),
+        ("width", pa.array([b"64", b"96.0"]), [64, 96]),
+        ("width", pa.array([None, None], pa.null()), [None, None]),
+        ("seed", pa.array(["9223372036854775807", "0"]), [2**63 - 1, 0]),
+        ("fps", pa.array([8, 24], pa.int64()), [8.0, 24.0]),
+        ("fps", pa.array([23.976, None], pa.float64()), [23.976, None]),
+        ("fps", pa.array([Decimal("29.97")] * 2), [29.97, 29.97]),
+        ("fps", pa.array(["8", "2.4e1"]), [8.0, 24.0]),
+        ("prompt", pa.array(["ä", "b"], pa.large_string()), ["ä", "b"]),
+        ("prompt", pa.array(["ä", "b"], pa.string_view()), ["ä", "b"]),
+        ("prompt", pa.array(["ä", "ä"]).dictionary_encode(), ["ä", "ä"]),
+        ("prompt", pa.array(["ä".encode(), b"b"], pa.large_binary()), ["ä", "b"]),
+        ("prompt", pa.array([b"abcd", b"efgh"], pa.binary(4)), ["abcd", "efgh"]),
+        ("shot_id", pa.array([1, 2], pa.int64()), ["1", "2"]),
+        ("shot_id", pa.array([7, 8], pa.uint8()), ["7", "8"]),
+        ("deadline", pa.array([NOON, None], pa.timestamp("ns", "Europe/Berlin")), [NOON, None]),
+        ("deadline", pa.array([NOON.replace(tzinfo=None), None], pa.timestamp("ms")), [NOON, None]),
+        ("deadline", pa.array([dt.date(2026, 12, 24)] * 2), [NOON.replace(hour=0)] * 2),
+        ("deadline", pa.array(["2026-12-24T12:00:00Z", "2026-12-24 13:00:00+01:00"]), [NOON, NOON]),
+        ("deadline", pa.array(["2026-12-24T12:00", None]), [NOON, None]),
+        ("deliver", pa.array([["mp4"], None], pa.large_list(pa.large_string())), [["mp4"], ["mp4"]]),
+        ("deliver", pa.array([["mp4"], ["mp4"]], pa.list_(pa.string(), 1)), [["mp4"], ["mp4"]]),
+        ("deliver", pa.array(['["mp4"]', "[]"]), [["mp4"], []]),
+        ("tags", pa.array([{"a": "b", "c": None}, {"a": None, "c": None}]), [[("a", "b")], []]),
+        ("tags", pa.array([[("a", "b")], None], pa.map_(pa.large_string(), pa.string())), [[("a", "b")], None]),
+        ("tags", pa.array(['{"a": "b", "n": 3}', "{}"]), [[("a", "b"), ("n", "3")], []]),
+        ("lora", pa.array([[], None], pa.list_(pa.struct([("uri", pa.string())]))), [None, None]),
+        (
+            "variants",
+            pa.array([{"aspect": None}, {"aspect": []}], pa.struct([("aspect", pa.list_(pa.string()))])),
+            [None] * 2,
+        ),
+    ],
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else None,
+)
+def test_a_type_that_converts(column, array, wanted, write):
+    assert shots(write(**{column: array}))[column].to_pylist() == wanted
+
+
+def test_a_dictionary_with_bytes_in_it_that_are_not_text():
+    words = pa.array([b"good", b"caf\xe9"], pa.binary()).view(pa.string())
+    prompts = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0]), words)
+    values, bad = convert(prompts, BY_NAME["prompt"])
+    assert values.to_pylist() == ["good", None, None, "good"]
+    assert bad.tolist() == [False, True, False, False]
+
+
+def test_run_ends_and_extensions_are_looked_through():
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array([64, 96]))
+    assert convert(runs, BY_NAME["width"])[0].to_pylist() == [64, 64, 96]
+    json_text = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['["mp4"]']))
+    assert convert(json_text, BY_NAME["deliver"])[0].to_pylist() == [["mp4"]]
+
+
+@pytest.mark.parametrize("column", ["shot_id", "prompt", "negative_prompt", "scene", "task", "model", "note"])
+def test_text_that_is_not_utf8_costs_its_row_only(column, write, facts):
+    text = {"task": b"t2v", "model": b"tiny"}.get(column, b"fine")
+    values = pa.array([text, b"\xff\xfe", None if column == "shot_id" else text + b""], pa.binary()).view(pa.string())
+    planned = plan(read(write(**{column: values})), facts)
+    assert (planned.refused[0].row, planned.refused[0].column) == (1, column)
+    assert planned.takes["row"].to_pylist() == ([0] if column == "shot_id" else [0, 2])
+
+
+def test_unknown_columns_are_handed_through_whatever_they_are(write, facts):
+    nested = pa.array(
+        [[{"a": 1, "b": ["x"]}], None], pa.list_(pa.struct([("a", pa.int64()), ("b", pa.list_(pa.string()))]))
+    )
+    path = write(
+        note=["x", None],
+        nested=nested,
+        stamp=pa.array([NOON, None], pa.timestamp("ns")),
+        code=pa.array(["a", "b"]).dictionary_encode(),
+        raw=pa.array([b"\xff", None], pa.binary()),
+        takes=[2, 1],
+    )
+    takes = plan(read(path), facts).takes
+    assert takes["note"].to_pylist() == ["x", "x", None]
+    assert takes["nested"].to_pylist() == [[{"a": 1, "b": ["x"]}]] * 2 + [None]
+    assert takes.schema.field("stamp").type == pa.timestamp("ns")
+    assert takes["code"].to_pylist() == ["a", "a", "b"]
+    assert takes["raw"].to_pylist() == [b"\xff", b"\xff", None]
+
+
+def test_bad_text_deep_in_an_unknown_column_costs_its_row_only(write, facts):
+    inner = pa.array([b"ok", b"\xff", b"ok"], pa.binary()).view(pa.string())
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), inner)
+    planned = plan(read(write(names=lists)), facts)
+    assert [(entry.row, entry.column) for entry in planned.refused] == [(1, "names")]
+    assert planned.takes["names"].to_pylist() == [["ok"], ["ok"]]
+
+
+def test_an_unknown_column_does_not_hide_one_of_the_plan(write, facts):
+    path = write(
+        **{"row": ["r"], "spec_key": ["k"], "state": ["s"], "catalog.state": ["t"], "revision": ["v"], "mine": [1]}
+    )
+    takes = plan(read(path), facts).takes
+    assert takes["row"].to_pylist() == [0]
+    assert len(takes["spec_key"][0].as_py()) == 64
+    names = {name: takes[name][0].as_py() for name in takes.column_names if name.startswith("catalog.")}
+    assert names == {
+        "catalog.row": "r",
+        "catalog.spec_key": "k",
+        "catalog.revision": "v",
+        "catalog.catalog.state": "s",
+        "catalog.state": "t",
+    }
+    assert takes["mine"].to_pylist() == [1]
