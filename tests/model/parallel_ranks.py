@@ -26,7 +26,7 @@ from model.transformer import Transformer, TransformerConfig
 
 HEADS = (1, 2, 3, 5, 12)
 TIMEOUT_S = 30.0
-SHORT_TIMEOUT_S = 2.0
+SHORT_TIMEOUT_S = 3.0
 
 
 def grids(ranks: int) -> dict[str, tuple[int, int, int]]:
