@@ -208,6 +208,8 @@ def documents(columns: Mapping[str, pa.Array], constants: Mapping[str, Any], kin
         constants: fields that are the same in every row.
         kinds: how each field is written.
     """
+    if both := set(columns) & set(constants):
+        raise ValueError(f"a field is either a column or a constant: {', '.join(sorted(both))}")
     pieces: list[pa.Array | str] = []
     # A column of one value, as most are in most catalogs, is written once.
     constants = dict(constants) | {name: column[0].as_py() for name, column in columns.items() if _constant(column)}

@@ -198,7 +198,8 @@ class _Planner:
 
     def _add_keys(self, columns: dict[str, pa.Array]) -> np.ndarray:
         """Adds spec_key, picture_key and cached to the columns; returns the last."""
-        fields = {name: columns[name] for name in SPEC_FIELDS if name in columns}
+        # The column `model` holds a name, and the key the digest of what it stands for.
+        fields = {name: columns[name] for name in SPEC_FIELDS if name in columns and name not in self._constants}
         # A still has no rate, so that its key does not change with one.
         fields["fps"] = pc.if_else(pc.equal(fields["task"], "still"), None, fields["fps"])
         spec = digest_texts(documents(fields, self._constants, SPEC_FIELDS))
