@@ -5,12 +5,13 @@ Importing this loads neither torch, Ray nor Prefect; each verb loads what it nee
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -27,16 +28,32 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("plan", help="Validate, count and estimate; writes nothing.")(render.plan_or_render)
-app.command("render", help="Plan and render; the same command again goes on where it stopped.")(render.plan_or_render)
-app.command("status")(status.status)
-app.command("jobs")(jobs.jobs)
-app.command("logs")(logs.logs)
-app.command("cancel")(cancel.cancel)
-app.command("verify")(verify.verify)
-app.command("retry")(retry.retry)
-app.command("doctor")(doctor.doctor)
-app.command("dashboard")(dashboard.dashboard)
+
+
+def _verb(function: Callable[..., int]) -> Callable[..., int]:
+    """Turns Ctrl-C into a failure of ours, because typer would turn it into a silent exit."""
+
+    @functools.wraps(function)
+    def guarded(*arguments: Any, **options: Any) -> int:
+        try:
+            return function(*arguments, **options)
+        except KeyboardInterrupt as error:
+            raise Failure("stopped by the keyboard", exit_code=ExitCode.CANCELLED) from error
+
+    return guarded
+
+
+plan_or_render = _verb(render.plan_or_render)
+app.command("plan", help="Validate, count and estimate; writes nothing.")(plan_or_render)
+app.command("render", help="Plan and render; the same command again goes on where it stopped.")(plan_or_render)
+app.command("status")(_verb(status.status))
+app.command("jobs")(_verb(jobs.jobs))
+app.command("logs")(_verb(logs.logs))
+app.command("cancel")(_verb(cancel.cancel))
+app.command("verify")(_verb(verify.verify))
+app.command("retry")(_verb(retry.retry))
+app.command("doctor")(_verb(doctor.doctor))
+app.command("dashboard")(_verb(dashboard.dashboard))
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Of typer itself or of click, whichever this typer is built on."""
@@ -74,9 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(app(args=words, prog_name="rushes", standalone_mode=False) or ExitCode.DONE)
     except UsageError as error:
         return _usage(error, output)
-    except (KeyboardInterrupt, typer.Abort):
-        output.error("stopped by the keyboard")
-        output.result(failure_dict(ExitCode.CANCELLED, "stopped by the keyboard"))
+    except KeyboardInterrupt:  # before a verb began
         return ExitCode.CANCELLED
     except BrokenPipeError:
         # The reader has gone (`rushes jobs … | head`): nothing is left to say, and Python must not complain at exit.
