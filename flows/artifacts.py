@@ -62,13 +62,15 @@ class Shard:
     done: int = 0
     running: int = 0
     failed: int = 0
+    before: int = 0
+    """Takes that were settled when this run began."""
 
     @property
     def state(self) -> str:
         """done, failed (finished, with takes given up), running or waiting."""
         if self.done + self.failed >= self.total:
             return "failed" if self.failed else "done"
-        return "running" if self.running or self.done or self.failed else "waiting"
+        return "running" if self.running or self.done + self.failed > self.before else "waiting"
 
     @property
     def percent(self) -> float:

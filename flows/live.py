@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -43,7 +44,8 @@ class LiveJob:
         *,
         run: int,
         shards: Mapping[int, Shard],
-        refused: Sequence[Failure] = (),
+        takes: Mapping[str, int] | None = None,
+        failures: Sequence[Failure] = (),
         price: Price | None = None,
         board: str | None = None,
     ) -> None:
@@ -51,19 +53,20 @@ class LiveJob:
         store: URL of the store, without secrets.
         run: which run of this job this is, from 1: the epoch of its lease.
         shards: those with something to render, by number, with their names and numbers of takes.
-        refused: rows of the catalog that were refused.
+        takes: counts before anything renders: total, committed, cached, quarantined, pending.
+        failures: what was known before: takes given up earlier in this round, and refused rows.
         board: where the board will stand.
         """
         self.job_id, self.store, self.run = job_id, store, run
         self.started = datetime.now(UTC)
-        self._refused = tuple(refused)
         self._price, self._board = price or Price(), board
         self._lock = threading.Lock()
-        self._status: Mapping[str, Any] = {}
+        self._status: Mapping[str, Any] = {"takes": dict(takes or {})}
         self._shards: dict[int, Shard] = dict(shards)
         self._events: deque[Mapping[str, Any]] = deque(maxlen=MOST_EVENTS)
         self._seen = 0
         self._failures: list[Failure] = []
+        self._earlier = tuple(failures)
         self._quarantined = 0
         self._films: list[tuple[str, str]] = []
         self._pictures: dict[str, bytes] = {}
@@ -71,6 +74,10 @@ class LiveJob:
         self._stop = threading.Event()
         self._stop_reason = ""
         self._outcome: Outcome | None = None
+        self._sheet: bytes | None = None
+        self.flow_run_id: UUID | None = None
+        """Of the Prefect flow run, once there is one; `run_page` is the address of its page."""
+        self.run_page: str | None = None
 
     # Written by the farm's threads
 
@@ -84,7 +91,7 @@ class LiveJob:
                 done, failed = int(entry.get("done", 0)), int(entry.get("failed", 0))
                 shards[number] = replace(known, done=done, running=int(entry.get("running", 0)), failed=failed)
         with self._lock:
-            self._status = dict(status)
+            self._status = {**status, "takes": takes_of(status)} if status.get("takes") else self._status
             self._shards.update(shards)
 
     def add_events(self, events: Sequence[Mapping[str, Any]]) -> None:
@@ -107,11 +114,15 @@ class LiveJob:
             while len(self._pictures) > MOST_POSTERS:
                 del self._pictures[next(iter(self._pictures))]
 
-    def finish(self, outcome: Outcome) -> None:
-        """The job has ended; the first outcome counts."""
+    def finish(self, outcome: Outcome, sheet: bytes | None = None) -> None:
+        """The job has ended; the first outcome counts.
+
+        Args:
+            sheet: the contact sheet as PNG.
+        """
         with self._lock:
             if self._outcome is None:
-                self._outcome = outcome
+                self._outcome, self._sheet = outcome, sheet
         self._over.set()
 
     # Read by the flow and the command line
@@ -120,6 +131,11 @@ class LiveJob:
     def outcome(self) -> Outcome | None:
         """How it ended; None while it runs."""
         return self._outcome
+
+    @property
+    def sheet(self) -> bytes | None:
+        """The contact sheet, once the job has ended."""
+        return self._sheet
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -167,8 +183,8 @@ class LiveJob:
                 takes=takes,
                 gpu_s=dict(status.get("gpu_s", {})),
                 shards=[self._shards[number] for number in sorted(self._shards)],
-                failures=[*self._failures, *self._refused][:MOST_FAILURES],
-                failures_total=max(self._quarantined, takes.get("quarantined", 0)) + len(self._refused),
+                failures=[*self._failures, *self._earlier][:MOST_FAILURES],
+                failures_total=self._quarantined + len(self._earlier),
                 running=[running_line(entry) for entry in status.get("running", ())][:20],
                 posters=list(self._pictures.items()),
                 films=list(self._films),
@@ -179,6 +195,15 @@ class LiveJob:
                 updated=datetime.now(UTC),
                 error=outcome.error if outcome else status.get("error"),
             )
+
+
+def takes_of(status: Mapping[str, Any]) -> dict[str, int]:
+    """Counts as people read them, from a dispatcher's: there committed and cached are apart, here cached takes are
+    committed ones, as `rendered` + `cached` = `committed`.
+    """
+    counts = {name: int(value) for name, value in status.get("takes", {}).items()}
+    rendered, cached = counts.get("committed", 0), counts.get("cached", 0)
+    return {**counts, "committed": rendered + cached, "rendered": rendered, "cached": cached}
 
 
 def take_name(entry: Mapping[str, Any]) -> str:
@@ -221,21 +246,26 @@ def shards_of(takes: pa.Table, settled: frozenset[tuple[str, str, int]] = frozen
     """The shards of a plan that have something to render, by number.
 
     Args:
-        takes: a plan's takes: show, shot_id, take, shard, cached.
+        takes: a plan's takes: show, shot_id, take, shard, cached (of this moment).
         settled: takes given up in the newest round, as (show, shot_id, take).
     """
     columns = takes.select(["show", "shot_id", "take", "shard", "cached"])
     shots: dict[int, tuple[str, str]] = {}
-    totals: dict[int, int] = {}
+    counts: dict[int, list[int]] = {}
     for batch in columns.to_batches(max_chunksize=65536):
         for show, shot, take, shard, cached in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if cached or (show, shot, take) in settled:
-                continue
-            totals[shard] = totals.get(shard, 0) + 1
             first, _ = shots.get(shard, (shot, shot))
             shots[shard] = (first, shot)
-    digits = max(3, len(str(max(totals, default=0))))
-    return {n: Shard(_shard_name(n, digits, shots[n], totals[n]), totals[n]) for n in sorted(totals)}
+            known = counts.setdefault(shard, [0, 0, 0])
+            known[0] += 1
+            known[1] += bool(cached)
+            known[2] += not cached and (show, shot, take) in settled
+    digits = max(3, len(str(max(counts, default=0))))
+    return {
+        n: Shard(_shard_name(n, digits, shots[n], total), total, done=done, failed=failed, before=done + failed)
+        for n, (total, done, failed) in sorted(counts.items())
+        if done + failed < total
+    }
 
 
 def _shard_name(number: int, digits: int, ends: tuple[str, str], total: int) -> str:

@@ -37,6 +37,10 @@ MOST_TAKE_EVENTS = 500
 """Events about quarantined takes; after that the job's own events tell the number."""
 
 
+TROUBLE = frozenset({"gang_lost", "gang_not_built", "slot_retired", "journal_failed", "stopping"})
+"""Kinds of events about the farm that an operator should notice."""
+
+
 class JobPage:
     """The artifacts of one flow run. Not thread-safe: it belongs to the flow's event loop."""
 
@@ -122,8 +126,11 @@ class JobPage:
                 self.milestone("rushes.take.quarantined", {**payload, "message": message}, part=part)
         elif kind == "retry":
             self._line(logging.INFO, "%s: tried again, %s: %s", name, event.get("error_class"), event.get("message"))
+        elif kind in TROUBLE:
+            about = f" ({name})" if event.get("shot_id") else ""
+            self._line(logging.WARNING, "%s%s: %s", str(kind).replace("_", " "), about, event.get("message") or "")
         elif event.get("shot_id") is None:
-            self._line(logging.WARNING, "%s: %s", kind, event.get("message") or "")
+            self._line(logging.INFO, "%s: %s", str(kind).replace("_", " "), event.get("message") or _facts(event))
 
     def _line(self, level: int, text: str, *values: object) -> None:
         self._lines += 1
@@ -168,6 +175,12 @@ class JobPage:
             level = logging.DEBUG if self._complained else logging.WARNING
             log.log(level, "Prefect did not take artifact %s: %r", what, error)
             self._complained = True
+
+
+def _facts(event: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{k} {v}" for k, v in event.items() if k not in ("seq", "at", "kind", "message") and v is not None
+    )
 
 
 class Pace:

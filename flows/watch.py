@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -26,7 +26,9 @@ from flows.artifacts import failures_line
 from flows.automations import FLOW_NAME
 from flows.live import LiveJob, Outcome
 from flows.page import JobPage, Pace, shard_pace
+from flows.reconcile import close_former_runs
 from flows.report import ExitCode
+from flows.server import Api
 
 if TYPE_CHECKING:
     from prefect import Flow, Task
@@ -46,7 +48,7 @@ MOST_TASK_RUNS = 5000
 RETRY_DELAYS_S = [1.0, 5.0, 15.0]
 
 
-def watch_flow(live: LiveJob, *, progress_s: float, cancel_poll_s: float) -> Flow[..., Any]:
+def watch_flow(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: float) -> Flow[..., Any]:
     """The flow that watches `live`. Its parameters are small and hold no secret: they are stored and shown by
     Prefect.
     """
@@ -63,19 +65,22 @@ def watch_flow(live: LiveJob, *, progress_s: float, cancel_poll_s: float) -> Flo
         log_prints=False,
     )
     async def render(job_id: str, store: str) -> State:
-        return await watch(live, progress_s=progress_s, cancel_poll_s=cancel_poll_s)
+        return await watch(live, api, progress_s=progress_s, cancel_poll_s=cancel_poll_s)
 
     return render
 
 
-async def watch(live: LiveJob, *, progress_s: float, cancel_poll_s: float) -> State:
+async def watch(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: float) -> State:
     """The body of the flow: follow `live` to its end, and say how it ended. Call it inside of a flow run."""
     from prefect.client.orchestration import get_client
     from prefect.context import get_run_context
     from prefect.logging import get_run_logger
 
     flow_run_id: UUID = get_run_context().flow_run.id  # type: ignore[union-attr]
+    live.flow_run_id, live.run_page = flow_run_id, api.run_page(flow_run_id)
     async with get_client() as client:
+        with hiccups_logged("former runs of the job were not closed"):
+            await close_former_runs(client, live.job_id, live.store, flow_run_id)
         page = JobPage(client, flow_run_id, live, get_run_logger())
         shards = _ShardWatch(live, page, progress_s)
         draw, look, summary = Pace(progress_s), Pace(cancel_poll_s), Pace(SUMMARY_S)
@@ -93,9 +98,23 @@ async def watch(live: LiveJob, *, progress_s: float, cancel_poll_s: float) -> St
         page.tell()
         page.summarise()
         await page.update()
+        if live.sheet is not None:
+            await page.put_sheet(live.sheet, "one picture per take")
     outcome = live.outcome or Outcome(ExitCode.FAULT, "failed", "ended without an outcome")
     page.milestone("rushes.job.done", {"exit": int(outcome.exit), "state": outcome.state, "message": outcome.message})
     return final_state(outcome)
+
+
+@contextlib.contextmanager
+def hiccups_logged(what: str) -> Iterator[None]:
+    """Log that Prefect did not do something that the job can do without."""
+    import httpx
+    from prefect.exceptions import PrefectException
+
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException, OSError) as error:
+        log.warning("%s: %r", what, error)
 
 
 def final_state(outcome: Outcome) -> State:
@@ -216,10 +235,7 @@ def is_hiccup(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
 
 async def _is_cancelling(client: PrefectClient, flow_run_id: UUID) -> bool:
     """Whether somebody asked for a stop in Prefect. Nobody else tells a flow that was started directly."""
-    import httpx
-    from prefect.exceptions import PrefectException
-
-    with contextlib.suppress(httpx.HTTPError, PrefectException, OSError):
+    with hiccups_logged("Prefect did not say whether the run is to be cancelled"):
         state = (await client.read_flow_run(flow_run_id)).state
         return state is not None and (state.is_cancelling() or state.is_cancelled())
     return False

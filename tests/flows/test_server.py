@@ -92,10 +92,10 @@ def test_a_configured_api_is_asked_and_named(prefect_server: str, tmp_path: Path
 
 def test_a_configured_api_that_does_not_answer_is_refused_with_advice(tmp_path: Path) -> None:
     with (
-        prefect_api(tmp_path, "http://127.0.0.1:9/api") as resolve,
         pytest.raises(ServerError, match=r"127\.0\.0\.1:9/api.*PREFECT_API_URL.*unset"),
+        prefect_api(tmp_path, "http://127.0.0.1:9/api"),
     ):
-        resolve()
+        pytest.fail("it must not get here")
 
 
 def test_prefect_is_told_by_settings_and_not_by_the_environment(prefect_server: str) -> None:

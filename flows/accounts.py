@@ -1,0 +1,70 @@
+"""Counts, GPU seconds and the report of a job, from what the farm, the lease and the planner tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flows.artifacts import Price
+from flows.outputs import board_url
+from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Takes
+
+if TYPE_CHECKING:
+    from flows.live import LiveJob
+    from flows.verbs.plan import Planned
+    from infra.settings import Settings
+    from infra.store.lease import LeaseInfo
+
+COLUMNS = ("rendered", "failed", "duplicate", "cached")
+
+
+def report(
+    planned: Planned, takes: Takes, gpu_s: GpuSeconds, exit_code: ExitCode, error: str | None = None
+) -> JobReport:
+    """The report of a job that has ended."""
+    return JobReport(
+        job_id=planned.job_id,
+        store=planned.store.url,
+        state=STATES[exit_code],
+        exit=exit_code,
+        board=board_url(planned.store, planned.job_id),
+        takes=takes,
+        rows=planned.rows(),
+        gpu_s=gpu_s,
+        error=error if exit_code not in (ExitCode.DONE, ExitCode.FAULTS) else None,
+    )
+
+
+def price_of(settings: Settings) -> Price:
+    """What GPU seconds cost."""
+    return Price(settings.price.gpu_hour, settings.price.currency)
+
+
+def books_of(info: LeaseInfo | None) -> GpuSeconds:
+    """The books that former runs of the job left in its lease."""
+    left = (info.note.get("gpu_s") if info is not None else None) or {}
+    return GpuSeconds(**{name: float(left.get(name, 0.0)) for name in COLUMNS})
+
+
+def gpu_seconds(status: Mapping[str, Any]) -> GpuSeconds:
+    """GPU seconds of this run, from a dispatcher's status."""
+    found = status.get("gpu_s") or {}
+    return GpuSeconds(**{name: float(found.get(name, 0.0)) for name in COLUMNS})
+
+
+def takes_of_run(live: LiveJob) -> Takes:
+    """Counts at the end of a run."""
+    counts = live.status.get("takes", {})
+    return Takes.of(
+        total=counts.get("total", 0),
+        committed=counts.get("committed", 0),
+        cached=counts.get("cached", 0),
+        quarantined=counts.get("quarantined", 0),
+    )
+
+
+def together(before: GpuSeconds, now: GpuSeconds) -> GpuSeconds:
+    """The books of a job over several runs; cached are those of the last, for earlier runs' renders are among them."""
+    return GpuSeconds(
+        before.rendered + now.rendered, before.failed + now.failed, before.duplicate + now.duplicate, now.cached
+    )

@@ -1,0 +1,334 @@
+"""One run of one job, from the lease to the last word. `flows.render` is the way in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flows.accounts import books_of, gpu_seconds, price_of, report, takes_of_run, together
+from flows.live import LiveJob, Outcome, failure_of, refused_row, shards_of, take_name
+from flows.outputs import Outputs, PosterFeed, Refresher, board_url
+from flows.report import ExitCode, GpuSeconds, JobReport, Takes
+from flows.signals import StopSignals
+from flows.tenure import Followed, Tenure, acquire_or_follow
+from flows.verbs.failure import Failure
+from flows.views import TakeKey, quarantine_records
+from infra.store.errors import StoreError, StoreUnavailable
+from infra.store.jobs import current_round, put_plan
+from infra.store.lease import Lease, LeaseInfo, State, read_lease
+
+if TYPE_CHECKING:
+    from actors.job import JobSpec
+    from flows.verbs.plan import Planned
+    from infra.settings import Settings
+
+log = logging.getLogger("rushes.render")
+
+OnStatus = Callable[[Mapping[str, Any]], None]
+View = Callable[[LiveJob], AbstractContextManager[object]]
+"""Shows a live job to people, for as long as the context is open."""
+
+POLL_S = 0.5
+LEASE_STATES: Mapping[ExitCode, State] = {
+    ExitCode.DONE: "done",
+    ExitCode.FAULTS: "done",
+    ExitCode.BUDGET: "stopped",
+    ExitCode.CANCELLED: "cancelled",
+}
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """What a caller may choose beyond the settings.
+
+    Attributes:
+        budget_gpu_s: GPU seconds that the job may use; then it stops with exit code 3.
+        renderer: `module:Class` that every rank renders with in place of the model (`actors.rendering.Renderer`).
+        renderer_options: handed to it.
+        prefect_home: folder of Prefect's database; else Prefect's own choice.
+    """
+
+    budget_gpu_s: float | None = None
+    renderer: str | None = None
+    renderer_options: Mapping[str, Any] | None = None
+    prefect_home: Path | None = None
+
+
+class Run:
+    """Renders what is missing of a planned job. Use it once, and from one thread."""
+
+    def __init__(
+        self, planned: Planned, settings: Settings, options: RenderOptions, on_status: OnStatus, signals: StopSignals
+    ) -> None:
+        self.planned, self.settings, self.options = planned, settings, options
+        self.store, self.job_id = planned.store, planned.job_id
+        self._on_status, self._signals = on_status, signals
+        self._live: LiveJob | None = None
+        self._feed: PosterFeed | None = None
+        self._tenure: Tenure | None = None
+        self._books = GpuSeconds()
+        self._open: set[TakeKey] = set()
+        self._resolved: dict[TakeKey, str] = {}
+
+    def run(self, view: Callable[[], AbstractContextManager[View]]) -> JobReport:
+        """The whole of it.
+
+        Args:
+            view: opens what the job is shown with, once this process owns the job; it may raise `Failure`.
+        """
+        self.store.probe()
+        plan = put_plan(self.store, self.job_id, self.planned.plan.takes)
+        self._books = books_of(read_lease(self.store, self.job_id))
+        farm = self.settings.farm
+        found = acquire_or_follow(
+            self.store, self.job_id, farm, on_follow=self._tell_of_other, stopped=lambda: bool(self._signals.reason)
+        )
+        if found is None:
+            return self._report(
+                ExitCode.CANCELLED, self.planned.takes(), GpuSeconds(), "stopped following the job's owner"
+            )
+        if isinstance(found, Followed):
+            return self._report_of_other(found)
+        with _released_on_error(found), view() as show:
+            return self._own(found, plan, show)
+
+    # As the owner
+
+    def _own(self, lease: Lease, plan: pa.Table, show: View) -> JobReport:
+        live = self._live = self._live_job(lease, plan)
+        outputs = Outputs(
+            self.store,
+            self.job_id,
+            epoch=lease.epoch,
+            price=price_of(self.settings),
+            refused=self.planned.plan.refused,
+        )
+        self._signals.tell(live.request_stop)
+        tenure = self._tenure = Tenure(
+            lease,
+            self.settings.farm,
+            on_lost=live.request_stop,
+            look=lambda: _cancel_requested(self.store, self.job_id, lease.epoch),
+            on_stop=live.request_stop,
+        )
+        self._feed = PosterFeed(self.store, live.add_picture)
+        with show(live):
+            try:
+                with tenure:
+                    with Refresher(outputs, self._facts):
+                        outcome = self._render(live, tenure)
+                    self._feed.close()
+                    outcome, sheet = self._last_views(outputs, outcome)
+                    tenure.note({"gpu_s": asdict(self._all_books())})
+                    tenure.release(LEASE_STATES.get(outcome.exit, "failed"), int(outcome.exit))
+                live.finish(outcome, sheet)
+            except BaseException as error:
+                live.finish(
+                    Outcome(ExitCode.FAULT, "failed", "stopped by an error", f"{type(error).__name__}: {error}")
+                )
+                raise
+        return report(self.planned, takes_of_run(live), gpu_seconds(live.status), outcome.exit, outcome.error)
+
+    def _live_job(self, lease: Lease, plan: pa.Table) -> LiveJob:
+        names = list(zip(*(plan[name].to_pylist() for name in ("show", "shot_id", "take")), strict=True))
+        self._open = {name for name, key in zip(names, plan["spec_key"].to_pylist(), strict=True) if key is None}
+        mine = self.planned.plan.takes
+        cached = pc.is_in(plan["spec_key"], value_set=mine.filter(mine["cached"])["spec_key"].combine_chunks())
+        now = plan.set_column(plan.schema.get_field_index("cached"), "cached", cached)
+        given_up = quarantine_records(self.store, self.job_id)
+        earlier = [failure_of(record) for record in given_up.values()]
+        return LiveJob(
+            self.job_id,
+            self.store.url,
+            run=lease.epoch,
+            shards=shards_of(now, frozenset(given_up)),
+            takes=asdict(self.planned.takes()),
+            failures=[*earlier, *(refused_row(row) for row in self.planned.plan.refused)],
+            price=price_of(self.settings),
+            board=board_url(self.store, self.job_id),
+        )
+
+    def _render(self, live: LiveJob, tenure: Tenure) -> Outcome:
+        """Hands the job to the farm and follows it to its end."""
+        from actors.client import FarmGone, connect
+        from actors.errors import PlacementImpossible
+        from actors.pool import JobRefused
+        from flows.watch import ended
+
+        ray = self.settings.ray
+        submitted = False
+        try:
+            connection = connect(
+                ray.address,
+                auth=ray.auth,
+                num_cpus=ray.num_cpus,
+                num_gpus=ray.num_gpus,
+                object_store_bytes=ray.object_store_bytes,
+            )
+            with connection:
+                self._signals.arm()  # Ray has put its own handler there
+                if live.stop_requested:
+                    return self._stopped(live, tenure)
+                job = connection.submit(self._spec(tenure))
+                submitted = True
+                status = job.wait(
+                    self._on_farm_status, self._on_events, poll_s=POLL_S, stop_requested=lambda: live.stop_requested
+                )
+                self._on_events(job.events(self._last_event))
+        except (PlacementImpossible, JobRefused, ValueError) as error:
+            if submitted:
+                raise
+            raise Failure(str(error)) from error
+        except FarmGone as error:
+            if not submitted:
+                raise Failure(str(error), hint="Check --address and Ray's token, or leave --address out.") from error
+            return ended(live, ExitCode.FAULT, "failed", str(error))
+        state = status["state"]
+        if state == "done":
+            failed = live.view().failures_total
+            return ended(live, *((ExitCode.FAULTS, "finished") if failed else (ExitCode.DONE, "done")))
+        if state == "budget":
+            return ended(live, ExitCode.BUDGET, "stopped", "the budget of GPU seconds is used up")
+        if state == "stopped" and live.stop_requested:
+            return self._stopped(live, tenure)
+        return ended(live, ExitCode.FAULT, "failed", str(status.get("error") or f"the farm ended the job as {state}"))
+
+    def _stopped(self, live: LiveJob, tenure: Tenure) -> Outcome:
+        from flows.watch import ended
+
+        if tenure.lost:
+            return ended(live, ExitCode.FAULT, "failed", live.stop_requested)
+        return ended(live, ExitCode.CANCELLED, "cancelled", live.stop_requested)
+
+    def _spec(self, tenure: Tenure) -> JobSpec:
+        from actors.job import PIPELINE_RENDERER, JobSpec
+        from flows.verbs.request import layout_size
+        from infra.store.options import for_workers
+
+        farm, options = self.settings.farm, self.options
+        reach = for_workers(self.store.url, self.settings.store)
+        size = farm.gang or (layout_size(farm.layout) if farm.layout else 1)
+        return JobSpec(
+            job_id=self.job_id,
+            store_url=self.store.url,
+            store_options=reach,
+            model_folder=str(self.planned.facts["folder"]),
+            model_facts=self.planned.facts,
+            epoch=tenure.epoch,
+            owner=asdict(tenure.owner),
+            round=current_round(self.store, self.job_id),
+            gang=size,
+            layout=farm.layout,
+            gangs_max=farm.gangs_max,
+            roots=self.planned.roots,
+            limits=farm.model_dump(),
+            media=self.settings.media.model_dump(),
+            budget_gpu_s=options.budget_gpu_s,
+            renderer=options.renderer or PIPELINE_RENDERER,
+            renderer_options=options.renderer_options or {},
+        )
+
+    # Told by the farm
+
+    _last_event = 0
+
+    def _on_farm_status(self, status: Mapping[str, Any]) -> None:
+        assert self._live is not None and self._tenure is not None
+        self._live.update(status)
+        note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), "gpu_s": asdict(self._all_books())}
+        if self._live.run_page:
+            note["run_page"] = self._live.run_page
+        self._tenure.note(note)
+        self._on_status({**status, "run_page": self._live.run_page})
+
+    def _on_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        assert self._live is not None and self._feed is not None
+        if not events:
+            return
+        self._last_event = events[-1]["seq"]
+        self._live.add_events(events)
+        for event in events:
+            if event["kind"] != "committed":
+                continue
+            name = (event["show"], event["shot_id"], event["take"])
+            if name in self._open and event.get("spec_key"):
+                self._resolved[name] = event["spec_key"]
+            if event.get("poster"):
+                self._feed.want(take_name(event), event["poster"])
+
+    def _facts(self) -> tuple[str, float, list[TakeKey], Mapping[TakeKey, str]]:
+        """What the views need beyond the store: state, GPU seconds, takes at work, keys found since."""
+        assert self._live is not None
+        status = self._live.status
+        running = [(r["show"], r["shot_id"], r["take"]) for r in status.get("running", ())]
+        return self._live.view().state, self._all_books().spent, running, dict(self._resolved)
+
+    def _last_views(self, outputs: Outputs, outcome: Outcome) -> tuple[Outcome, bytes | None]:
+        """Manifest, board and contact sheet of the end. A store that is gone then makes the end a fault."""
+        try:
+            _, sheet = outputs.refresh(outcome.state, self._all_books().spent, resolved=self._resolved, last=True)
+            return outcome, sheet
+        except (StoreError, OSError) as error:
+            log.error("manifest and board could not be written: %s", error)
+            if outcome.exit in (ExitCode.DONE, ExitCode.FAULTS):
+                message = f"all takes are settled, but the manifest could not be written: {error}"
+                return Outcome(ExitCode.FAULT, "failed", outcome.message, message), None
+            return outcome, None
+
+    def _all_books(self) -> GpuSeconds:
+        """GPU seconds of all runs of this job; cached are this run's."""
+        return together(self._books, gpu_seconds(self._live.status if self._live else {}))
+
+    # While another owns it
+
+    def _tell_of_other(self, info: LeaseInfo) -> None:
+        who = f"{info.owner.host_name}, process {info.owner.pid}"
+        takes = info.note.get("takes") or {}
+        # As the farm tells them: committed and cached apart.
+        counts = {**takes, "committed": takes.get("rendered", 0)}
+        self._on_status({"state": "running", "takes": counts, "following": who, "run_page": info.note.get("run_page")})
+
+    def _report_of_other(self, followed: Followed) -> JobReport:
+        from flows.views import count, make_manifest
+
+        counts = count(make_manifest(self.store, self.job_id))
+        note = followed.info.note.get("takes") or {}
+        takes = Takes.of(
+            total=counts.total,
+            committed=counts.committed,
+            cached=int(note.get("cached", 0)),
+            quarantined=counts.quarantined,
+        )
+        return report(self.planned, takes, books_of(followed.info), ExitCode(followed.exit_code), None)
+
+
+@contextmanager
+def _released_on_error(lease: Lease) -> Iterator[None]:
+    """Give the lease back when a run ends before, or without, doing so itself."""
+    try:
+        yield
+    except BaseException as error:
+        exit_code = error.exit_code if isinstance(error, Failure) else ExitCode.FAULT
+        try:
+            if not lease.info.final:
+                lease.release("failed", int(exit_code))
+        except StoreError as problem:
+            log.warning("the lease was not given back, it lapses by itself: %s", problem)
+        raise
+
+
+def _cancel_requested(store: Any, job_id: str, epoch: int) -> str | None:
+    from flows.verbs.cancel import cancel_requested
+
+    try:
+        return "rushes cancel" if cancel_requested(store, job_id, epoch) else None
+    except StoreUnavailable as error:
+        log.debug("nobody can tell whether the job is to be cancelled: %s", error)
+        return None

@@ -1,0 +1,181 @@
+"""Owning a job: the lease is taken, followed while another has it, and renewed from a thread of its own.
+
+The lease in the store says who may start work; the heartbeat to the pool (in `actors.client`) says whether gangs may
+go on. They are kept apart, so that a store that is away for a minute ends no gang.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from infra.store.errors import LeaseLost, StoreUnavailable
+from infra.store.lease import Lease, LeaseHeld, LeaseInfo, Owner
+
+if TYPE_CHECKING:
+    from infra.settings import FarmSettings
+    from infra.store import Store
+    from infra.store.lease import State
+
+log = logging.getLogger("rushes.tenure")
+
+FOLLOW_POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How the job of another owner ended, as its lease tells."""
+
+    info: LeaseInfo
+
+    @property
+    def exit_code(self) -> int:
+        """The owner's exit code."""
+        return 4 if self.info.exit_code is None else self.info.exit_code
+
+
+def acquire_or_follow(
+    store: Store,
+    job_id: str,
+    farm: FarmSettings,
+    *,
+    on_follow: Callable[[LeaseInfo], None],
+    stopped: Callable[[], bool],
+) -> Lease | Followed | None:
+    """Take the lease, or wait while another owner has it: until that one ends the job, or is gone.
+
+    Args:
+        on_follow: told about the other's lease at every look.
+        stopped: whether somebody asked this process to stop.
+
+    Returns:
+        the lease; how the other's run ended; None when `stopped` came first. The job of the other goes on then.
+
+    Raises:
+        StoreUnavailable: the store has been away for as long as an operation may take.
+    """
+    owner = Owner.this_process()
+    held: LeaseHeld | None = None
+    while True:
+        found = Lease.acquire(store, job_id, owner, lapse_s=farm.lease_lapse_s, held=held)
+        if isinstance(found, Lease):
+            if held is not None:
+                log.warning("%s: its owner is gone, this process takes over (epoch %d)", job_id, found.epoch)
+            return found
+        if held is None:
+            log.info("%s is rendered by %s, process %d: following it", job_id, *_who(found.info))
+        held, epoch = found, found.info.epoch
+        while not held.owner_is_gone:
+            on_follow(held.info)
+            if stopped():
+                return None
+            time.sleep(FOLLOW_POLL_S)
+            info = held.refresh()
+            if info is None:
+                break
+            if info.epoch == epoch and info.final:
+                return Followed(info)
+            if info.epoch != epoch:  # another follower was faster: that one is followed now
+                break
+
+
+def _who(info: LeaseInfo) -> tuple[str, int]:
+    return info.owner.host_name, info.owner.pid
+
+
+class Tenure:
+    """Renews a lease from its own thread, looks for requests to stop, and gives the lease back. A context manager."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        farm: FarmSettings,
+        *,
+        on_lost: Callable[[str], None],
+        look: Callable[[], str | None],
+        on_stop: Callable[[str], None],
+    ) -> None:
+        """Args:
+        on_lost: told when another owner has taken over.
+        look: asked every `farm.cancel_poll_s` whether somebody left a request to stop in the store; its reason.
+        on_stop: told that reason.
+        """
+        self._lease, self._farm = lease, farm
+        self._on_lost, self._look, self._on_stop = on_lost, look, on_stop
+        self._note: dict[str, Any] = {}
+        self._changed = threading.Lock()
+        self._end = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    @property
+    def epoch(self) -> int:
+        """The fencing number of this tenure."""
+        return self._lease.epoch
+
+    @property
+    def owner(self) -> Owner:
+        """This process, as the lease names it."""
+        return self._lease.info.owner
+
+    @property
+    def lost(self) -> bool:
+        """Whether another owner has taken over."""
+        return self._lost
+
+    def __enter__(self) -> Tenure:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join(timeout=self._farm.lease_lapse_s)
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Something that followers and `status` may want to know; written with the next renewal."""
+        with self._changed:
+            self._note.update(facts)
+
+    def release(self, state: State, exit_code: int) -> None:
+        """Give the lease back with the job's end. Where the store does not answer it lapses by itself."""
+        self._end.set()
+        self._thread.join(timeout=self._farm.lease_lapse_s)
+        if self._lost:
+            return
+        try:
+            self._lease.renew(note=self._noted())
+            self._lease.release(state, exit_code)
+        except LeaseLost as error:
+            self._lost = True
+            log.warning("%s", error)
+        except StoreUnavailable as error:
+            log.warning("the lease could not be given back, it lapses in %.0f s: %s", self._farm.lease_lapse_s, error)
+
+    def _keep(self) -> None:
+        # The first renewal comes soon, so that the note shows early: it holds the address of the run's page.
+        renew_at = time.monotonic() + 1.0
+        look_at = time.monotonic() + self._farm.cancel_poll_s
+        while not self._end.wait(0.25):
+            try:
+                if time.monotonic() >= renew_at:
+                    renew_at = time.monotonic() + self._farm.lease_renew_s
+                    self._lease.renew(note=self._noted())
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + self._farm.cancel_poll_s
+                    if reason := self._look():
+                        self._on_stop(reason)
+            except LeaseLost as error:
+                self._lost = True
+                self._on_lost(str(error))
+                return
+            except StoreUnavailable as error:
+                # The gangs go on: they are held by the heartbeat to the pool, and commits need no lease to be safe.
+                log.warning("the lease could not be renewed, the job goes on: %s", error)
+
+    def _noted(self) -> dict[str, Any]:
+        with self._changed:
+            return dict(self._note)
