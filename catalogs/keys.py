@@ -266,8 +266,18 @@ def _piece(name: str, column: pa.Array, kind: str) -> list[pa.Array | str]:
 
 def _escaped(column: pa.Array) -> pa.Array:
     """Texts as JSON writes them between its quotes."""
-    special = pc.match_substring_regex(column, r'[\x00-\x1f"\\]').fill_null(False)
-    if not pc.any(special).as_py():
+    if not _may_need_escapes(column):
         return column
+    special = pc.match_substring_regex(column, r'[\x00-\x1f"\\]').fill_null(False)
     escaped = [json.dumps(text, ensure_ascii=False)[1:-1] for text in column.filter(special).to_pylist()]
     return pc.replace_with_mask(column, special, pa.array(escaped, pa.string()))
+
+
+def _may_need_escapes(column: pa.Array) -> bool:
+    """Whether a byte of the column is a quote, a backslash or a control character: far quicker than by pattern."""
+    _, offsets, data = column.buffers()
+    if data is None:
+        return False
+    ends = np.frombuffer(offsets, np.int32)
+    text = np.frombuffer(data, np.uint8)[ends[column.offset] : ends[column.offset + len(column)]]
+    return bool(((text < 0x20) | (text == ord('"')) | (text == ord("\\"))).any())
