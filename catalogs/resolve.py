@@ -137,7 +137,7 @@ def _check_tokens(
 
 
 def _check_model(checker: Checker, model: pa.Array, facts: Mapping[str, Any]) -> None:
-    names = [str(facts["name"]), str(facts["folder"])]
+    names = [schema.DEFAULT_MODEL, str(facts["name"]), str(facts["folder"])]
     other = np.asarray(model.is_valid()) & ~np.asarray(pc.is_in(model, pa.array(names)))
     checker.refuse(
         "model", other, model, f"null or {facts['name']!r}: a job renders with one model, the one it is given"

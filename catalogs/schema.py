@@ -84,6 +84,8 @@ FOLDER_KEY: Final = b"rushes.folder"
 DEFAULT_SHOW: Final = "default"
 DEFAULT_TASK: Final = "t2v"
 DEFAULT_DELIVER: Final = ("mp4",)
+DEFAULT_MODEL: Final = "default"
+"""In the column `model`: the model that the job is given, as null."""
 
 TASKS: Final = (
     "t2v", "still", "i2v", "flf2v", "extend", "extend_back", "connect", "infill", "loop", "v2v", "edit",

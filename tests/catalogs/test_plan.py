@@ -107,8 +107,8 @@ def test_a_task_that_the_model_lacks_is_refused(write, facts):
 
 
 def test_a_model_may_be_named_by_its_folder(write, facts):
-    planned = plan(read(write(model=["tiny", "/models/tiny", None])), facts)
-    assert planned.takes["model"].to_pylist() == ["tiny", "/models/tiny", "tiny"]
+    planned = plan(read(write(model=["tiny", "/models/tiny", None, "default"])), facts)
+    assert planned.takes["model"].to_pylist() == ["tiny", "/models/tiny", "tiny", "default"]
     assert len(set(planned.takes["revision"].to_pylist())) == 1
 
 
