@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat as stat_module
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from infra.store.store import open_store
 
 MAX_BYTES = 512 * 2**20
 _CHUNK = 2**20
+_IPV6_HOST = re.compile(r"^https?://\[[0-9a-fA-F:.]+\]")
 _FARM_FAULTS = {errno.EIO, errno.ESTALE, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ETIMEDOUT}
 
 
@@ -98,7 +100,7 @@ def shown(uri: str) -> str:
 def _scheme(uri: str) -> str:
     if not uri or any(ord(c) < 32 or ord(c) == 127 for c in uri) or "\\" in uri:
         raise InputUnreadable(f"not a URI or path: {shown(uri)!r}")
-    if "::" in uri:
+    if "::" in _IPV6_HOST.sub("", uri):
         raise InputUnreadable(f"{shown(uri)}: chained URLs are not allowed")
     if "://" not in uri:
         if uri.startswith(("data:", "http:", "https:", "s3:", "file:")):
