@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import socket
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -71,8 +70,8 @@ def publish(
 
     `record` holds spec_key, picture_key, show, shot_id, revision, take, seed, media{width, height, frames, fps}, gang,
     layout, attempt, gpu_s, epoch, and may hold owner, times, tools and notes; ValueError for anything missing, wrong
-    or more. Path, size and hash of the media are filled in here, and a fresh owner where none is given. Whoever calls
-    again after OutcomeUnknown gives the same owner both times: else its own first commit would pass for another's.
+    or more. Path, size and hash of the media are filled in here, and an owner where none is given: the same for the
+    same record in one process, so that a call repeated after OutcomeUnknown knows its own commit again.
 
     Outcome "adopted" means that another gang was first: its commit stands and counts, our film is an orphan unless it
     is the same bytes. An unreadable commit under this key is set aside and replaced. Raises StoreUnavailable, of which
@@ -91,7 +90,7 @@ def publish(
         "format": FORMAT,
         **{key: record[key] for key in _FIELDS},
         "media": {"path": media_path, "sha256": sha256, "bytes": size, **record["media"]},
-        "owner": record.get("owner") or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}",
+        "owner": record.get("owner") or _owner(record),
         **{key: record[key] for key in sorted(_OPTIONAL & record.keys())},
         "times": times,
     }
@@ -113,6 +112,11 @@ def _commit(store: Store, spec_key: str, data: bytes) -> dict[str, Any]:
             store.write(layout.damaged_path(spec_key, hashlib.sha256(settled.data).hexdigest()), settled.data)
             settled = replace_or_read(store, path, data, settled.tag)
     raise OutcomeUnknown(f"{path} changes all the time and is never a commit")
+
+
+def _owner(record: Mapping[str, Any]) -> str:
+    told = json.dumps(dict(record), sort_keys=True, default=str).encode()
+    return f"{socket.gethostname()}-{os.getpid()}-{hashlib.sha256(told).hexdigest()[:16]}"
 
 
 def _same_attempt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -70,6 +70,9 @@ def test_publishing_again_with_the_same_owner_is_the_same_commit(store: Store, f
     again = publish(store, local=film, record=record_of(owner="finisher-1"))
     assert (again.outcome, again.duplicate_gpu_s) == ("committed", 0.0)
     assert again.commit == first.commit
+    unnamed = record_of("b", gpu_s=0.123)
+    assert [publish(store, local=film, record=unnamed).outcome for _ in range(2)] == ["committed"] * 2
+    assert publish(store, local=film, record=unnamed | {"gpu_s": 0.124}).outcome == "adopted"
     retried = publish(store, local=film, record=record_of(owner="finisher-1", attempt=2))
     assert (retried.outcome, retried.duplicate_gpu_s) == ("adopted", 1.5), "another attempt did the work twice"
 
