@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 from catalogs import schema
 from catalogs.convert import plain
@@ -91,5 +92,27 @@ def _batches(source: Source, raws: Iterator[Raw], validator: Validator, folder: 
 
 
 def _own(cells: pa.Array | list[Any]) -> pa.Array:
-    """An unknown column without its dictionary, which may differ between batches."""
-    return plain(cells) if isinstance(cells, pa.Array) and pa.types.is_dictionary(cells.type) else pa.array(cells)
+    """An unknown column as it is, but without encodings that Arrow cannot filter or that differ between batches."""
+    array = cells if isinstance(cells, pa.Array) else pa.array(cells)
+    if pt.is_dictionary(array.type) or pt.is_run_end_encoded(array.type):
+        array = plain(array)
+    wanted = _without_views(array.type)
+    if wanted == array.type:
+        return array
+    if pt.is_string(wanted):  # by way of bytes, so that text that is not UTF-8 is found in its own row
+        return array.cast(pa.binary()).view(wanted)
+    return array.cast(wanted)
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    """The type with plain text and bytes in place of views of them."""
+    if pt.is_string_view(kind):
+        return pa.string()
+    if pt.is_binary_view(kind):
+        return pa.binary()
+    if pt.is_struct(kind):
+        return pa.struct([field.with_type(_without_views(field.type)) for field in kind])
+    if pt.is_list(kind) or pt.is_large_list(kind):
+        make = pa.list_ if pt.is_list(kind) else pa.large_list
+        return make(kind.value_field.with_type(_without_views(kind.value_type)))
+    return kind

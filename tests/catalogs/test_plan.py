@@ -7,7 +7,7 @@ import math
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalogs import CatalogError, plan, planning, read
@@ -51,6 +51,7 @@ def test_the_grid_is_fitted_upwards(asked, wanted, write, facts):
     assert {name: row[name] for name in wanted} == wanted
 
 
+@settings(deadline=None)
 @given(st.integers(16, 8192), st.integers(1, 5000))
 def test_a_fitted_clip_holds_the_film_and_no_more_than_one_step_of_the_grid(side, frames):
     small = {"grid": 16, "min_size": 32, "frame_stride": 4}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalogs.sharding import MAX_SHARDS, Takes, cut, pack_shape, takes_per_shard
@@ -16,6 +16,7 @@ def job(count: int, shapes: int = 1, priorities: int = 1) -> Takes:
     return Takes((index % priorities).astype(np.int32), shape.astype(np.int64), shape.astype(float))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-2, 2), st.integers(0, 3)), max_size=60), st.none() | st.integers(1, 9))
 def test_every_cut_keeps_the_rules(takes, size):
     priority = np.array([each[0] for each in takes], np.int32)

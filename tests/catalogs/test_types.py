@@ -103,6 +103,8 @@ def test_unknown_columns_are_handed_through_whatever_they_are(write, facts):
         stamp=pa.array([NOON, None], pa.timestamp("ns")),
         code=pa.array(["a", "b"]).dictionary_encode(),
         raw=pa.array([b"\xff", None], pa.binary()),
+        view=pa.array(["v", None], pa.string_view()),
+        views=pa.array([["v"], None], pa.list_(pa.string_view())),
         takes=[2, 1],
     )
     takes = plan(read(path), facts).takes
@@ -110,6 +112,8 @@ def test_unknown_columns_are_handed_through_whatever_they_are(write, facts):
     assert takes["nested"].to_pylist() == [[{"a": 1, "b": ["x"]}]] * 2 + [None]
     assert takes.schema.field("stamp").type == pa.timestamp("ns")
     assert takes["code"].to_pylist() == ["a", "a", "b"]
+    assert takes["view"].to_pylist() == ["v", "v", None]
+    assert takes["views"].to_pylist() == [["v"], ["v"], None]
     assert takes["raw"].to_pylist() == [b"\xff", b"\xff", None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalogs import CatalogError, plan, read
@@ -204,9 +204,10 @@ def test_a_prefix_that_cannot_be_allowed(prefix, tmp_path):
         Resolver(folder_of(tmp_path / "c.parquet"), [prefix])
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab./%2eEfF5cC\\:~é 0"), max_size=24))
 def test_whatever_is_written_a_relative_uri_stays_inside(text):
-    folder = Place("file:///", "/").root and Path("/nowhere/catalogs")
+    folder = Path("/nowhere/catalogs")
     resolver = Resolver(folder_of(folder / "c.parquet"))
     try:
         place = place_of(resolver.resolve(text))
