@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from actors.errors import ErrorClass
 from actors.finishing import Admission, Finished, finisher_on
 from actors.gang import Gang, LostGang, Rendered, render
 from actors.job import InputRules, JobSpec
@@ -78,6 +79,9 @@ class Attempts:
         try:
             handed_on, lives = await self._rendered(slot, gang, given, order, log, lose, admission, size)
             return lives
+        except BaseException:  # the slot is being ended
+            self._scheduler.released(take, attempt, time.time())
+            raise
         finally:
             self._running.pop(take, None)
             if not handed_on:
@@ -184,16 +188,18 @@ class Attempts:
         try:
             finisher = await self._finisher(node)
             finished: Finished = await finisher.finish.remote(order, facts, done.frames)
+            log.extend(finished.log)
+            log.say("finished in " + ", ".join(f"{stage} {spent:.2f} s" for stage, spent in finished.stages.items()))
+            self._finished(node, given, order, facts, finished, log)
         except RayError as error:
             if isinstance(error, RayActorError) or finisher is None:
                 verdict = await self._finisher_died(node, finisher, given)
             else:
                 verdict = self._scheduler.failed(take, attempt, Failure.of(error).error, time.time())
             self._failed(order, log, verdict, Failure.of(error), facts["gpu_s"])
-        else:
-            log.extend(finished.log)
-            log.say("finished in " + ", ".join(f"{stage} {spent:.2f} s" for stage, spent in finished.stages.items()))
-            self._finished(node, given, order, facts, finished, log)
+        except Exception as error:  # a fault of ours: the take must come to an end all the same
+            verdict = self._scheduler.failed(take, attempt, ErrorClass.INTERNAL, time.time())
+            self._failed(order, log, verdict, Failure.of(error), facts["gpu_s"])
         finally:
             await admission.give_back(size)
             self._changed()

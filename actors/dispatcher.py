@@ -23,6 +23,7 @@ from actors.metrics import FarmMetrics
 from actors.orders import Ledger
 from actors.placement import Cluster, GangNotBuilt, JobOver
 from actors.policy import JobState
+from actors.processes import ProcessId
 from actors.remote import actor
 from actors.rendering import Failure
 from actors.scheduler import Scheduler
@@ -57,8 +58,12 @@ class Dispatcher:
         self._borrowing = 0
         self._changed = asyncio.Event()
         self._refill = asyncio.Lock()
-        self._over = False
+        self._over = self._withdrawn = False
         self._began = time.monotonic()
+
+    async def identity(self) -> ProcessId:
+        """Which process this is, and where."""
+        return ProcessId.own(ray.get_runtime_context().get_node_id())
 
     async def run(self) -> dict[str, Any]:
         """Renders the job to its end and returns the last status."""
@@ -67,10 +72,12 @@ class Dispatcher:
             watch = asyncio.ensure_future(self._watch())
             slots = [asyncio.ensure_future(self._slot(number)) for number in range(self._slots)]
             try:
-                for ended in asyncio.as_completed(slots):
-                    await ended
+                await asyncio.gather(*slots)
             finally:
                 watch.cancel()
+                for slot in slots:  # where one failed, the others end too
+                    slot.cancel()
+                await asyncio.gather(*slots, return_exceptions=True)
         except Exception as error:  # a fault of ours must end the job, not leave it hanging
             failure = Failure.of(error)
             log.exception("the dispatcher of %s failed", self._spec.job_id)
@@ -142,10 +149,10 @@ class Dispatcher:
         scheduler = self._scheduler
         scheduler.slots.add(slot)
         try:
-            while scheduler.state == "running" and not scheduler.slots.retired(slot):
+            while scheduler.state == "running" and not scheduler.slots.retired(slot) and not attempts.stopping:
                 await self._load_shards()
                 if gang is None:
-                    if scheduler.reason or not self._wants_gang():
+                    if scheduler.reason or self._withdrawn or not self._wants_gang():
                         await self._sleep()
                         continue
                     gang = await self._borrow(slot)
@@ -162,10 +169,17 @@ class Dispatcher:
                     gang = None
             if scheduler.slots.retired(slot):
                 self._journal.event("slot_retired", message=f"slot {slot} was given up", slot=slot)
+                return  # the other slots go on
+        except BaseException:  # it may be in the middle of a take: nobody else may have it
+            if gang is not None and gang.id in self._gangs:
+                await self._lose(gang, "its slot was ended")
+            raise
         finally:
-            if gang is not None:
-                await self._hand_back(gang)
             self._wake()
+        self._withdrawn = True  # the job needs no more gangs: slots that wait for one end too
+        await self._pool.withdraw.remote(self._spec.job_id)
+        if gang is not None:
+            await self._hand_back(gang)
 
     def _wants_gang(self) -> bool:
         held = len(self._gangs) + self._borrowing
@@ -178,7 +192,8 @@ class Dispatcher:
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, JobOver):
-                self._scheduler.stop("stopped", str(cause))
+                if not self._withdrawn:
+                    self._scheduler.stop("stopped", str(cause))
                 return None
             if not isinstance(cause, GangNotBuilt):
                 raise
@@ -192,7 +207,8 @@ class Dispatcher:
             self._borrowing -= 1
         self._gangs[gang.id] = gang
         assert self._attempts is not None
-        self._attempts.admissions[gang.id] = self._admission(gang)
+        if gang.id not in self._attempts.admissions:  # it may come back with films of it still being finished
+            self._attempts.admissions[gang.id] = self._admission(gang)
         self._journal.event("gang_ready", gang=gang.id, ranks=gang.shape.size, layout=gang.layout, slot=slot)
         return gang
 

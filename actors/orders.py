@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from actors.job import InputRules, JobSpec
 from actors.policy import Assignment
-from actors.rendering import Failure
+from actors.rendering import INPUTS, Failure
 from actors.scheduler import Scheduler
 from actors.takes import Take
 from catalogs.keys import picture_key, spec_fields, spec_key
@@ -32,9 +32,6 @@ _COLUMNS = (
     "show", "shot_id", "priority", "deadline", "not_before", "budget_gpu_s", "cost_gpu_s", "render_width",
     "render_height", "render_frames",
 )  # fmt: skip
-INPUTS = {"image_uri": "image_sha256"}
-"""Columns of the plan that name an input, and where its digest stands."""
-
 CACHED_READ_MOST = 2000
 """Commits that are read at the start for the GPU seconds they had cost; beyond, the plan's estimate counts."""
 

@@ -16,7 +16,19 @@ from ray.exceptions import RayActorError, RayError
 from actors.dispatcher import DispatcherActor, dispatcher_name
 from actors.gang import Gang
 from actors.job import NAMESPACE, GangShape, JobSpec
-from actors.placement import Cluster, GangNotBuilt, JobOver, NoRoom, end, place, responsive, shape_for, start
+from actors.placement import (
+    Cluster,
+    GangNotBuilt,
+    JobOver,
+    NoRoom,
+    confirm_ended,
+    end,
+    place,
+    responsive,
+    shape_for,
+    start,
+)
+from actors.processes import ProcessId
 from actors.remote import actor
 from infra.names import check_import_names
 
@@ -43,9 +55,11 @@ class _Job:
     at_once: int
     heard: float = field(default_factory=time.monotonic)
     dispatcher: Any = None
+    process: ProcessId | None = None
     runner: asyncio.Task[None] | None = None
     result: dict[str, Any] | None = None
     stopping: bool = False
+    withdrawn: bool = False
     starved: int = 0
     builds: set[asyncio.Task[Gang]] = field(default_factory=set)
 
@@ -142,6 +156,8 @@ class Pool:
             await self.stop(job_id, "closed")
         if job.dispatcher is not None:
             ray.kill(job.dispatcher)
+        if job.process is not None:
+            await confirm_ended([job.process])
         if self._jobs.get(job_id) is job:
             del self._jobs[job_id]
 
@@ -177,7 +193,7 @@ class Pool:
         job = self._known(job_id)
         starved = False
         try:
-            while job.live:
+            while job.live and not job.withdrawn:
                 if self._in_turn(job_id):
                     gang = await self._idle(job) or await self._build(job)
                     if gang is not None:
@@ -190,6 +206,15 @@ class Pool:
         finally:
             job.starved -= starved
         raise JobOver(f"job {job_id} is over")
+
+    async def withdraw(self, job_id: str) -> None:
+        """The job needs no more gangs than it has: whoever waits for one of it gets JobOver."""
+        job = self._jobs.get(job_id)
+        if job is not None:
+            job.withdrawn = True
+            for build in job.builds:
+                build.cancel()
+            self._notify()
 
     async def keep(self, job_id: str, gang_id: str) -> bool:
         """Whether a dispatcher may start another take on a gang, or has to give it back."""
@@ -231,6 +256,7 @@ class Pool:
         for life in range(LIVES):
             try:
                 job.dispatcher = await self._start_dispatcher(job, life)
+                job.process = await job.dispatcher.identity.remote()
                 job.result = await job.dispatcher.run.remote()
                 break
             except RayActorError as error:

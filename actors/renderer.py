@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.job import InputRules, RenderSetup
-from actors.rendering import Frames, OnStage, Order
-from infra.inputs import fetch_input
+from actors.rendering import Frames, OnStage, Order, fetch_planned
 
 log = logging.getLogger(__name__)
 FULL_PRECISION = {"transformer": "float32", "autoencoder": "float32", "text_encoder": "float32"}
@@ -114,13 +113,7 @@ class PipelineRenderer:
         return int(self._pipeline.folder.transformer["num_attention_heads"])
 
     def _condition_of(self, order: Order, rules: InputRules) -> Any:
-        image = fetch_input(
-            order["image_uri"],
-            roots=rules.roots,
-            max_bytes=rules.max_bytes,
-            storage_options=rules.options,
-            timeout_s=rules.timeout_s,
-        )
+        image = fetch_planned(order, "image_uri", rules)
         size = int(order["render_width"]), int(order["render_height"]), int(order["render_frames"])
         return self._pipeline.condition_i2v(image, *size)
 

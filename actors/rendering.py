@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from actors.errors import ErrorClass, classify
 from actors.job import InputRules, RenderSetup
+from infra.inputs import fetch_input
+from model.errors import InputError
 
 Order = Mapping[str, Any]
 """A take order: a row of the plan, plus id, attempt, epoch, job_id, precision and low_memory."""
@@ -50,6 +53,28 @@ class Renderer(Protocol):
 
         Returns the frames (frames, height, width, 3) on rank 0 and None elsewhere.
         """
+
+
+INPUTS = {"image_uri": "image_sha256"}
+"""Columns of the plan that name an input, and where its digest stands."""
+
+
+def fetch_planned(order: Order, column: str, rules: InputRules) -> bytes:
+    """The bytes of a take's input. InputError when they are not those that the take's key was made from."""
+    data = fetch_input(
+        order[column],
+        roots=rules.roots,
+        max_bytes=rules.max_bytes,
+        storage_options=rules.options,
+        timeout_s=rules.timeout_s,
+    )
+    planned, found = order.get(INPUTS[column]), hashlib.sha256(data).hexdigest()
+    if planned is not None and planned != found:
+        raise InputError(
+            f"{column} has changed since the job was planned: SHA-256 {found[:12]}…, planned {planned[:12]}…; "
+            "an edited input is a new plan"
+        )
+    return data
 
 
 def make_renderer(path: str, setup: RenderSetup) -> Renderer:

@@ -33,6 +33,7 @@ class _Course:
     precision: str | None = None
     low_memory: bool = False
     slot: Slot = None
+    reserved: float = 0.0  # what budgets count for this take while it is live
     seconds: float = 0.0  # of the render that is being finished now
     lost_seconds: float = 0.0  # of the last render whose finishing was lost, booked as failed
 
@@ -59,7 +60,7 @@ class Scheduler:
         self._parked: dict[tuple[str, str], list[Take]] = defaultdict(list)
         self._states: Counter[State] = Counter()
         self._shards: dict[int, Counter[State]] = defaultdict(Counter)
-        self._in_flight: dict[tuple[str, str], list[float]] = {}  # planned costs of a shot's live takes
+        self._in_flight: dict[tuple[str, str], list[float]] = {}  # what a shot's live takes cost
         self._farm_faults = 0
         self._quarantines = 0
         self._stop: JobState | None = None
@@ -110,7 +111,10 @@ class Scheduler:
         course = self._owned(take, attempt)
         if course is None or course.state is not State.RUNNING:
             return False
-        course.seconds = seconds
+        reserved = self._in_flight[course.take.shot]
+        reserved.remove(course.reserved)
+        reserved.append(seconds)  # known now, where only the plan's estimate was
+        course.seconds = course.reserved = seconds
         self._move(course, State.FINISHING)
         return True
 
@@ -261,15 +265,15 @@ class Scheduler:
 
     def _start(self, course: _Course, slot: Slot) -> Assignment:
         course.attempt += 1
-        course.slot, course.seconds = slot, 0.0
+        course.slot, course.seconds, course.reserved = slot, 0.0, course.take.cost
         self._move(course, State.RUNNING)
-        self._in_flight.setdefault(course.take.shot, []).append(course.take.cost)
+        self._in_flight.setdefault(course.take.shot, []).append(course.reserved)
         return Assignment(course.take, course.attempt, course.precision, course.low_memory)
 
     def _land(self, course: _Course, state: State) -> None:
         """A live take comes to rest; takes of its shot that waited for the shot's budget are looked at again."""
         shot = course.take.shot
-        self._in_flight[shot].remove(course.take.cost)
+        self._in_flight[shot].remove(course.reserved)
         if not self._in_flight[shot]:
             del self._in_flight[shot]
         self._move(course, state)

@@ -1,8 +1,8 @@
 """A renderer without torch, for tests of the farm: it does what the prompt of the take says.
 
 The words of a prompt, each at most once: ``sleep=SECONDS`` (in steps), ``raise=TEXT``, ``nan`` (until fp32 is tried),
-``always-nan``, ``oom``, ``hang``, ``die`` (each attempt), ``die-once=FILE``, ``fail-once=FILE``, ``refuse`` (an input
-fault), ``rank=N`` (the rank that does it; 0 by default).
+``always-nan``, ``oom``, ``die``, ``hang-once=FILE``, ``die-once=FILE``, ``fail-once=FILE``, ``refuse`` (an input fault),
+``rank=N`` (the rank that does it; 0 by default).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from actors.job import InputRules, RenderSetup
-from actors.rendering import Frames, OnStage, Order
+from actors.rendering import Frames, OnStage, Order, fetch_planned
 from model.errors import InputError, NonFinite
 
 
@@ -43,7 +43,7 @@ class FakeRenderer:
         if "refuse" in words and self.setup.rank == 0:
             raise InputError("the input cannot be used")
         if order.get("image_uri"):
-            Path(order["image_uri"]).read_bytes()
+            fetch_planned(order, "image_uri", rules)
 
     def render(self, order: Order, on_stage: OnStage) -> Frames | None:
         words = _words(order)
@@ -66,7 +66,7 @@ def _misbehave(words: dict[str, str], order: Order) -> None:
         raise NonFinite(1, "latents")
     if "oom" in words:
         raise MemoryError("no room for the latents")
-    if "hang" in words:
+    if _first_time(words.get("hang-once")):
         time.sleep(3600)
     if "die" in words or _first_time(words.get("die-once")):
         os.kill(os.getpid(), signal.SIGKILL)
