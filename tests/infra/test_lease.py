@@ -34,13 +34,13 @@ def elsewhere(name: str = "other") -> Owner:
 
 
 def take(store: Store, *args: object, **kwargs: object) -> Lease:
-    got = Lease.acquire(store, "job", *args, **kwargs)  # type: ignore[arg-type]
+    got = Lease.acquire(store, "job", *args, **kwargs)
     assert isinstance(got, Lease)
     return got
 
 
 def held(store: Store, *args: object, **kwargs: object) -> LeaseHeld:
-    got = Lease.acquire(store, "job", *args, **kwargs)  # type: ignore[arg-type]
+    got = Lease.acquire(store, "job", *args, **kwargs)
     assert isinstance(got, LeaseHeld)
     return got
 

@@ -112,7 +112,7 @@ def test_secrets_never_show(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
-        Settings().farm.gang = 3  # type: ignore[misc]
+        Settings().farm.gang = 3
 
 
 def test_every_setting_is_documented_and_the_page_is_current() -> None:

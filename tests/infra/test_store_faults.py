@@ -246,7 +246,7 @@ def test_what_arrived_is_compared_where_a_server_checks_nothing(s3_store: Store,
     data = film.read_bytes()
     s3_store.write("shots/film", bytes([data[0] ^ 1]) + data[1:])
     sha256, md5 = hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest()
-    confirm = backend._confirm  # type: ignore[attr-defined]  # of the S3 backend alone
+    confirm = backend._confirm
     with pytest.raises(ContentMismatch, match="other bytes"):
         confirm("shots/film", len(data), md5, sha256, True)
     with pytest.raises(ContentMismatch, match="bytes were sent"):

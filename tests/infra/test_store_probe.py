@@ -22,7 +22,7 @@ EXCLUSIVE = StoreOptions(conditional_put="exclusive-writer")
 class ForgetfulFileSystem(MemoryFileSystem):
     """Ignores mode="create", as many S3 look-alikes ignore If-None-Match."""
 
-    protocol: ClassVar[str] = "forgetful"  # type: ignore[assignment, misc]
+    protocol: ClassVar[str] = "forgetful"
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         super().pipe_file(path, value, mode="overwrite", **kwargs)
@@ -31,7 +31,7 @@ class ForgetfulFileSystem(MemoryFileSystem):
 class RacyFileSystem(MemoryFileSystem):
     """Looks, waits and writes: right when asked twice in turn, wrong when asked by two at once."""
 
-    protocol: ClassVar[str] = "racy"  # type: ignore[assignment, misc]
+    protocol: ClassVar[str] = "racy"
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         if mode == "create" and self.exists(path):

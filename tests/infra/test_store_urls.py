@@ -156,6 +156,8 @@ class TestTheUsualAwsPlaces:
     def test_an_unknown_profile(self) -> None:
         with pytest.raises(ValueError, match=r"AWS settings: .*nobody"):
             for_workers("s3://bucket/a", StoreOptions(profile="nobody"))
+        with pytest.raises(StoreRefused, match=r"AWS settings: .*nobody"):
+            open_store("s3://bucket/a", StoreOptions(profile="nobody")).read("b")
 
     def test_folders_need_nothing(self) -> None:
         assert for_workers("/some/folder", StoreOptions()) == StoreOptions()
