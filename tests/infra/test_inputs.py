@@ -191,8 +191,10 @@ class TestHttp:
         "name", ["to-out", "to-self", "to-host", "to-metadata", "to-file", "to-up", "404", "403", "410"]
     )
     def test_the_shots_fault(self, site: Site, name: str) -> None:
+        elsewhere = ["http://169.254.169.254/", site.targets["to-host"]]  # allowed, but not by way of a redirect
         with pytest.raises(InputUnreadable):
-            fetch_input(f"{site.url}/in/{name}", roots=[f"{site.url}/in", "http://169.254.169.254/"])
+            fetch_input(f"{site.url}/in/{name}", roots=[f"{site.url}/in", *elsewhere])
+        assert "/in/picture.png" not in site.asked
         assert not any(path.startswith("/out") for path in site.asked), "it was not even asked for"
 
     @pytest.mark.parametrize("name", ["500", "503", "429", "short"])
