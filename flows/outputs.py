@@ -95,8 +95,10 @@ class Outputs:
     def _sheet(self, manifest: pa.Table) -> bytes | None:
         try:
             return views.put_contact_sheet(self._store, self._job_id, manifest)
-        except (StoreError, OSError, ValueError) as error:  # a poster that cannot be drawn must not cost the manifest
-            log.warning("no contact sheet: %s", error)
+        except StoreError:
+            raise
+        except Exception:  # a poster that cannot be drawn costs the sheet, and nothing more
+            log.warning("no contact sheet", exc_info=True)
             return None
 
     def _put_board(self, manifest: pa.Table, state: str, gpu_s: float | None, sheet: bool) -> None:
@@ -142,8 +144,10 @@ class Refresher:
             state, gpu_s, running, resolved = self._facts()
             try:
                 self._outputs.refresh(state, gpu_s, running=running, resolved=resolved)
-            except (StoreError, OSError) as error:
+            except StoreError as error:
                 log.warning("manifest and board were not refreshed: %s", error)
+            except Exception:  # nobody else watches this thread, and the views of the end are made anew
+                log.warning("manifest and board were not refreshed", exc_info=True)
 
 
 class PosterFeed:

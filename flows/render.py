@@ -7,8 +7,9 @@ So a Prefect that is slow or gone holds up no take, and a store that is away end
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from flows.accounts import price_of, report
@@ -69,7 +70,8 @@ def run_job(
         except ServerError as error:
             raise Failure(str(error)) from error
 
-    with StopSignals() as signals:
+    # Ray prints what its raylet complains of to standard output, which is for results.
+    with StopSignals() as signals, redirect_stdout(sys.stderr):
         return Run(planned, settings, chosen, on_status or (lambda _: None), signals).run(view)
 
 

@@ -91,9 +91,8 @@ class Run:
             self.store, self.job_id, farm, on_follow=self._tell_of_other, stopped=lambda: bool(self._signals.reason)
         )
         if found is None:
-            return self._report(
-                ExitCode.CANCELLED, self.planned.takes(), GpuSeconds(), "stopped following the job's owner"
-            )
+            words = "stopped following the job's owner"
+            return report(self.planned, self.planned.takes(), GpuSeconds(), ExitCode.CANCELLED, words)
         if isinstance(found, Followed):
             return self._report_of_other(found)
         with _released_on_error(found), view() as show:
@@ -275,11 +274,12 @@ class Run:
         try:
             _, sheet = outputs.refresh(outcome.state, self._all_books().spent, resolved=self._resolved, last=True)
             return outcome, sheet
-        except (StoreError, OSError) as error:
-            log.error("manifest and board could not be written: %s", error)
+        except Exception as error:
+            # Whatever it was: the lease is given back, Prefect is told, and the next run makes the views.
+            log.error("manifest and board could not be written", exc_info=not isinstance(error, StoreError))
             if outcome.exit in (ExitCode.DONE, ExitCode.FAULTS):
-                message = f"all takes are settled, but the manifest could not be written: {error}"
-                return Outcome(ExitCode.FAULT, "failed", outcome.message, message), None
+                words = f"all takes are settled, but the manifest could not be written: {error}"
+                return Outcome(ExitCode.FAULT, "failed", outcome.message, words), None
             return outcome, None
 
     def _all_books(self) -> GpuSeconds:

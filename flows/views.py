@@ -180,10 +180,12 @@ def put_contact_sheet(store: Store, job_id: str, manifest: pa.Table) -> bytes | 
 
 
 def _posters(store: Store, manifest: pa.Table) -> Iterator[tuple[str, bytes]]:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     committed = manifest.filter(pc.equal(manifest["state"], "committed")).select(["shot_id", "take", "spec_key"])
-    rows = committed.take(_evenly(committed.num_rows, MOST_SHEET_PICTURES)).to_pylist()
+    chosen = pa.array(_evenly(committed.num_rows, MOST_SHEET_PICTURES), pa.int64())
+    rows = committed.take(chosen).to_pylist()
 
     def fetch(row: Mapping[str, Any]) -> tuple[str, bytes] | None:
         try:
