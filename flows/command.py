@@ -23,7 +23,7 @@ from flows.verbs.failure import Failure, explain
 app = typer.Typer(
     name="rushes",
     help="A render farm for generated video: a catalog of shots in, finished films in object storage out.",
-    epilog="Exit codes: 0 done, 1 takes quarantined or rows refused, 2 nothing started, 3 budget, 4 fault, 130 cancelled.",
+    epilog="Exit codes: 0 done, 1 takes or rows given up, 2 nothing started, 3 budget, 4 fault, 130 cancelled.",
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},

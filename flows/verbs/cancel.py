@@ -55,7 +55,7 @@ def cancel(
                 f"{job_id} still runs {wait:.0f} s after it was asked to stop, "
                 f"on {lease.owner.host_name}, process {lease.owner.pid}",
                 exit_code=ExitCode.FAULT,
-                hint="It stops at its next look at the store. If it is stuck, end that process: its gangs follow in 30 s.",
+                hint="It looks for that every few seconds. If it is stuck, end its process: the gangs follow in 30 s.",
             )
     report = Ledger.read(opened, job_id).report()
     output.result(report.as_dict())

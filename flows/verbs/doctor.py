@@ -219,7 +219,15 @@ def store_of(url: str, config: str | None) -> Callable[[], Iterator[Finding]]:
 
         opened = open_store(url, Settings.load(config).store)
         probe = opened.probe()
-        yield Finding("store", "ok", f"{opened.url}: {probe}")
+        puts = (
+            "conditional puts"
+            if probe.conditional_put == "required"
+            else f"no conditional puts ({probe.conditional_put})"
+        )
+        checks = "checksums verified by the server" if probe.checksums_verified else "size and MD5 compared"
+        yield Finding(
+            "store", "ok", f"{probe.url}: format {probe.format}, {puts}, {checks}, tried in {probe.seconds:.1f} s"
+        )
 
     return store
 

@@ -252,7 +252,7 @@ def _quarantined(store: Store, job_id: str, plan: Plan) -> frozenset[tuple[str, 
 
 
 def _digests(roots: Sequence[str], settings: Settings) -> Callable[[str], str | None]:
-    """Digest of an input, or None for one that cannot be read now: its take then asks again, and fails with a reason."""
+    """Digest of an input, or None for one that cannot be read now: its take asks again, and fails with a reason."""
     from infra.inputs import InputUnreadable, digest_input
     from infra.store.errors import StoreUnavailable
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from flows.verbs.console import Output
+from flows.verbs.console import Output, printable
 from flows.verbs.words import seconds
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ class Counted:
             self._bar.stop()
             self._bar = None
 
+    def note(self, text: str) -> None:
+        """One line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(printable(text), soft_wrap=True)
+        else:
+            self._output.note(text)
+
     def update(self, done: int, details: str = "") -> None:
         """So many are done; `details` stand behind the bar."""
         if self._bar is not None:
@@ -65,7 +72,7 @@ def job_details(status: Mapping[str, Any]) -> tuple[int, str]:
     """How many takes a running job has settled, and what else to say, from its dispatcher's status."""
     takes = status.get("takes", {})
     settled = sum(int(takes.get(name, 0)) for name in ("committed", "cached", "quarantined"))
-    parts = []
+    parts = [f"following {status['following']}"] if status.get("following") else []
     if running := takes.get("running"):
         parts.append(f"{running} rendering")
     if failed := takes.get("quarantined"):
@@ -78,3 +85,28 @@ def job_details(status: Mapping[str, Any]) -> tuple[int, str]:
     if status.get("eta_s"):
         parts.append(f"about {seconds(float(status['eta_s']))} left")
     return settled, "; ".join(parts)
+
+
+class JobProgress:
+    """Progress of a job from its dispatcher's statuses. A context manager; `update` is what `run_job` calls."""
+
+    def __init__(self, total: int, output: Output) -> None:
+        self._counted = Counted("settled", "take", total, output)
+        self._page: str | None = None
+
+    def __enter__(self) -> Self:
+        self._counted.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._counted.__exit__(kind, error, trace)
+
+    def update(self, status: Mapping[str, Any]) -> None:
+        """A new status; the address of the run's page is told once."""
+        page = status.get("run_page")
+        if page and page != self._page:
+            self._page = str(page)
+            self._counted.note(f"watch it at {page}")
+        self._counted.update(*job_details(status))

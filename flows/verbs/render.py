@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,7 @@ from flows.verbs.options import (
     Verbose,
     check_id,
 )
-from flows.verbs.progress import Counted, job_details
+from flows.verbs.progress import JobProgress
 from flows.verbs.request import Request, shot_of
 from flows.verbs.words import money, plural, seconds
 
@@ -133,16 +134,16 @@ def run(request: Request, output: Output) -> int:
 
 def render_planned(planned: Planned, settings: Settings, output: Output, *, budget: float | None = None) -> int:
     """Renders what a plan left to do, with a progress bar, and prints how it ended. Returns the exit code."""
+    # Ray's core reads this once, when it is first imported: set later, the cluster asks for a token that nobody sends.
+    os.environ.setdefault("RAY_AUTH_MODE", settings.ray.auth)
     from flows.render import run_job
 
     takes = planned.takes()
     if takes.pending:
         output.note(f"{planned.job_id}: {plural(takes.pending, 'take')} to render into {planned.store.url}")
     started = time.monotonic()
-    with Counted("settled", "take", takes.total, output) as counted:
-        report = run_job(
-            planned, settings, budget_gpu_s=budget, on_status=lambda status: counted.update(*job_details(status))
-        )
+    with JobProgress(takes.total, output) as progress:
+        report = run_job(planned, settings, budget_gpu_s=budget, on_status=progress.update)
     output.result(report.as_dict())
     print_report(report, time.monotonic() - started, settings, output)
     return ExitCode.FAULT if report.exit is None else report.exit
@@ -167,7 +168,9 @@ def print_report(report: JobReport, wall_s: float, settings: Settings, output: O
     if report.board:
         output.line(f"board   {report.board}")
     if takes.quarantined:
-        output.line(f"{plural(takes.quarantined, 'take')} quarantined. Why: rushes status {report.store}")
+        where = f"{report.store} --job {report.job_id}"
+        output.line(f"{plural(takes.quarantined, 'take')} quarantined. Why: rushes status {where}")
+        output.line(f"Again, when the reason is gone: rushes retry {where}")
     if takes.pending:
         output.line(f"{plural(takes.pending, 'take')} not rendered; the same command again goes on with them.")
     if report.error:

@@ -37,7 +37,7 @@ class Ran:
 
 
 def run(capsys: Any, *words: object) -> Ran:
-    """Runs a command line in this process: as the installed command does, without the second that Python takes to start."""
+    """Runs a command line in this process: as the installed command does, without the second that a start takes."""
     capsys.readouterr()
     code = main([str(word) for word in words])
     out, err = capsys.readouterr()

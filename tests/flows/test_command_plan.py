@@ -1,4 +1,4 @@
-"""`rushes plan` and `make_plan`: what is counted, what the job is called, what is refused, and that nothing is written."""
+"""`rushes plan` and `make_plan`: what is counted, refused, how the job is called, and that nothing is written."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_json_has_exactly_the_keys_of_the_design(catalog: Path, model: Path, tmp
     assert list(result) == JSON_KEYS
     assert list(result["takes"]) == TAKES_KEYS and list(result["gpu_s"]) == GPU_KEYS
     assert list(result["rows"]) == ["total", "refused"]
-    assert result["takes"] == dict(total=6, committed=0, rendered=0, cached=0, quarantined=0, pending=6)
+    assert result["takes"] == dict.fromkeys(TAKES_KEYS, 0) | {"total": 6, "pending": 6}
     assert (result["state"], result["exit"], result["board"]) == ("planned", 0, None)
     assert result["store"] == f"file://{tmp_path}/out"
     assert result["gpu_s"]["rendered"] > 0 and result["gpu_s"]["cached"] == 0
@@ -126,7 +126,14 @@ def test_committed_takes_are_cached_and_given_up_ones_are_not_pending(
     quarantine(planned.store, planned.job_id, rows[1])  # committed all the same: another job was luckier
     quarantine(planned.store, planned.job_id, rows[4])
     ran = run(capsys, "plan", catalog, "--out", tmp_path / "out", "--model", model, "--json")
-    assert ran.json["takes"] == dict(total=6, committed=2, rendered=0, cached=2, quarantined=1, pending=3)
+    assert ran.json["takes"] == {
+        "total": 6,
+        "committed": 2,
+        "rendered": 0,
+        "cached": 2,
+        "quarantined": 1,
+        "pending": 3,
+    }
     assert ran.json["gpu_s"]["cached"] > 0
     human = run(capsys, "plan", catalog, "--out", tmp_path / "out", "--model", model).out
     assert "6: 2 cached, 1 quarantined, 3 to render" in human

@@ -1,0 +1,90 @@
+"""The result objects: exactly the keys that scripts rely on, and counts that add up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from catalogs import Refusal
+from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Rows, Takes, failure_dict, refusal_dict, verify_dict
+from infra.store.verify import Audit, Fault
+
+
+def test_exit_codes_are_those_of_the_design() -> None:
+    assert {code.name: int(code) for code in ExitCode} == {
+        "DONE": 0,
+        "FAULTS": 1,
+        "REFUSED": 2,
+        "BUDGET": 3,
+        "FAULT": 4,
+        "CANCELLED": 130,
+    }
+    assert set(STATES) == set(ExitCode) and len(set(STATES.values())) == len(STATES)
+
+
+def test_job_report_is_exactly_the_object_of_the_design() -> None:
+    report = JobReport(
+        job_id="demo-0123456789ab",
+        store="s3://bucket/x",
+        state="finished",
+        exit=ExitCode.FAULTS,
+        board="s3://bucket/x/jobs/demo-0123456789ab/board.html",
+        takes=Takes.of(total=10, committed=8, cached=3, quarantined=1),
+        rows=Rows(9, [Refusal(4, "width", "33", "an even number")]),
+        gpu_s=GpuSeconds(12.34567, 1.0, 0.0, 3.5),
+    )
+    assert json.loads(json.dumps(report.as_dict())) == {
+        "format": 1,
+        "job_id": "demo-0123456789ab",
+        "store": "s3://bucket/x",
+        "state": "finished",
+        "exit": 1,
+        "board": "s3://bucket/x/jobs/demo-0123456789ab/board.html",
+        "takes": {"total": 10, "committed": 8, "rendered": 5, "cached": 3, "quarantined": 1, "pending": 1},
+        "rows": {"total": 9, "refused": [{"row": 4, "column": "width", "value": "33", "legal": "an even number"}]},
+        "gpu_s": {"rendered": 12.346, "failed": 1.0, "duplicate": 0.0, "cached": 3.5},
+    }
+
+
+def test_an_error_is_a_key_only_where_there_is_one() -> None:
+    assert "error" not in JobReport("j", "s", "running", None).as_dict()
+    assert JobReport("j", "s", "failed", 4, error="store gone").as_dict()["error"] == "store gone"
+
+
+@pytest.mark.parametrize("code", list(ExitCode))
+def test_failure_says_state_exit_and_error(code: ExitCode) -> None:
+    assert failure_dict(code, "why") == {"format": 1, "state": STATES[code], "exit": int(code), "error": "why"}
+
+
+def test_failure_of_a_catalog_lists_its_rows() -> None:
+    assert failure_dict(2, "why", [Refusal(0, "a", "b", "c")])["refused"] == [refusal_dict(Refusal(0, "a", "b", "c"))]
+
+
+def test_verify_report_is_exactly_the_object_of_the_design() -> None:
+    audit = Audit(7, [Fault("media-hash", "shots/a.mp4", "ab" * 32, "found another")], ["posters/x.jpg"])
+    assert verify_dict(audit) == {
+        "commits": 7,
+        "faults": [{"kind": "media-hash", "path": "shots/a.mp4", "spec_key": "ab" * 32}],
+        "orphans": ["posters/x.jpg"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "pending", "rendered"),
+    [
+        ({"total": 5, "committed": 0}, 5, 0),
+        ({"total": 5, "committed": 5, "cached": 5}, 0, 0),
+        ({"total": 5, "committed": 3, "cached": 1, "quarantined": 2}, 0, 2),
+        ({"total": 0, "committed": 0}, 0, 0),
+    ],
+)
+def test_takes_add_up(given: dict[str, int], pending: int, rendered: int) -> None:
+    takes = Takes.of(**given)
+    assert (takes.pending, takes.rendered) == (pending, rendered)
+    assert takes.committed == takes.rendered + takes.cached
+    assert takes.total == takes.committed + takes.quarantined + takes.pending
+
+
+def test_spent_leaves_out_what_the_cache_saved() -> None:
+    assert GpuSeconds(1.0, 2.0, 4.0, 8.0).spent == 7.0
