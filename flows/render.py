@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flows.accounts import price_of, report
@@ -60,6 +61,9 @@ def run_job(
         chosen = RenderOptions(**{**vars(chosen), "budget_gpu_s": budget_gpu_s})
     if not planned.takes().pending:
         return _nothing_to_render(planned, settings)
+    # Ray and Prefect both import it when they first need it, each in its own thread here, and two first imports at the
+    # same time leave one of them with half a module.
+    import_module("pydantic.v1")
 
     @contextmanager
     def view() -> Iterator[View]:
