@@ -1,4 +1,4 @@
-"""Names of the farm's metrics. ``actors`` exports them through Ray, where Prometheus sees them with ``ray_`` in front."""
+"""Names of the farm's metrics. ``actors`` exports them through Ray; Prometheus sees them with ``ray_`` in front."""
 
 from __future__ import annotations
 

@@ -8,7 +8,13 @@ from model.training.world import Scene
 
 MOVES = ("moving {}", "moves {}", "that moves {}", "is moving {}", "going {}", "travels {}", "slides {}")
 STAYS = ("standing still", "stays still", "not moving", "is still", "that stays still")
-PAPER = ("on a {} background", "on {}", "in front of a {} background", "against a {} background", "over a plain {} background")
+PAPER = (
+    "on a {} background",
+    "on {}",
+    "in front of a {} background",
+    "against a {} background",
+    "over a plain {} background",
+)
 
 
 def dense(scene: Scene, *, clip: bool = True) -> str:

@@ -28,7 +28,8 @@ SHEET_ROWS = 12
 
 def agreement(seen: list[Seen], scenes: list[Scene]) -> dict[str, float]:
     """Share of clips that show what each scene's caption says, per attribute, and of all five together."""
-    hits = {name: [getattr(s, name) == getattr(w, name) for s, w in zip(seen, scenes, strict=True)] for name in MEASURED}
+    pairs = list(zip(seen, scenes, strict=True))
+    hits = {name: [getattr(found, name) == getattr(asked, name) for found, asked in pairs] for name in MEASURED}
     hits["all"] = [all(row) for row in zip(*hits.values(), strict=True)]
     return {name: round(float(np.mean(row)), 4) for name, row in hits.items()}
 

@@ -1,6 +1,6 @@
 """Puts trained parts together into one diffusers pipeline folder: the default model.
 
-    python -m model.training.release --autoencoder runs/autoencoder/vae --transformer runs/transformer --out model/default
+python -m model.training.release --autoencoder runs/autoencoder/vae --transformer runs/transformer --out DIR
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 # Keys as diffusers 0.42 writes them. `expand_timesteps` is Wan 2.2's TI2V form: one folder for text and image to video.
@@ -53,7 +54,7 @@ DEFAULTS = {
 }
 
 
-def write_json(path: Path, content: dict[str, object]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Writes indented JSON with a closing line feed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")

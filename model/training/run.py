@@ -75,10 +75,10 @@ class Run:
     def train(
         self, loss_of: Callable[[int], tuple[Tensor, dict[str, float]]], *, seconds: float = math.inf, every: int = 50
     ) -> Iterator[dict[str, float]]:
-        """Runs until `steps` are done or `seconds` have gone by, yields a row of figures every `every` steps.
+        """Runs until `steps` are done or `seconds` have passed, yields a row of figures every `every` steps.
 
-        `loss_of(step)` gives the loss of that step's batch and figures to log; its randomness comes from the step alone,
-        so that a resumed run sees the batches that an unbroken one would.
+        `loss_of(step)` gives the loss of that step's batch and figures to log; its randomness comes from the step
+        alone, so that a resumed run sees the batches that an unbroken one would.
         """
         began, since, rows = time.monotonic(), time.monotonic(), []
         while self.step < self.steps and time.monotonic() - began < seconds:

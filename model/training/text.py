@@ -1,4 +1,4 @@
-"""The default model's tokenizer and text encoder: whole words, and a UMT5 encoder small enough to train beside the transformer."""
+"""The default model's tokenizer and text encoder: whole words, and a UMT5 encoder that trains with the transformer."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from model.training import captions, world
 TEXT_WIDTH = 128
 # Words beyond today's captions, so that a later model of this family can keep the tokenizer.
 _MORE_WORDS = """
-    and or the a an one two three four then while with without of in at by from into over under behind before after beside
-    above below between near far inside outside across along around it its they them this that these those there here is are was be
-    not no first second third last next same other another both each every all
-    clip video picture image still frame scene shot plain simple flat clay sketch style textured checkered striped dotted
+    and or the a an one two three four then while with without of in at by from into over under behind before after
+    beside above below between near far inside outside across along around it its they them this that these those there
+    here is are was be not no first second third last next same other another both each every all
+    clip video picture image still frame scene shot plain simple flat clay sketch style textured checkered striped
+    dotted
     shape shapes object objects star hexagon ring bar ball box big tiny medium dark light bright pale
-    moves moving move goes going travels slides slowly quickly fast slow accelerates bounces falls falling rises orbits orbiting
-    collides hits touches breaks changes turns becomes color colour stays standing stops starts appears disappears returns
+    moves moving move goes going travels slides slowly quickly fast slow accelerates bounces falls falling rises orbits
+    orbiting
+    collides hits touches breaks changes turns becomes color colour stays standing stops starts appears disappears
+    returns
     left right up down upwards downwards upward downward top bottom middle centre center side edge corner
     camera pans pan zooms zoom tilts tilt brown teal magenta lime silver gold
 """
@@ -28,7 +31,7 @@ def vocabulary() -> list[str]:
         *captions.MOVES, *captions.STAYS, *captions.PAPER,
     ]  # fmt: skip
     words = " ".join(sources).replace("{}", " ").lower().split()
-    return sorted(set(words)) + [".", ",", "-", "'"]
+    return [*sorted(set(words)), ".", ",", "-", "'"]
 
 
 def build_tokenizer() -> Any:
@@ -53,7 +56,15 @@ def build_text_encoder(words: int) -> Any:
 
     return UMT5EncoderModel(
         UMT5Config(
-            vocab_size=words, d_model=TEXT_WIDTH, d_kv=32, d_ff=256, num_layers=2, num_heads=4,
-            feed_forward_proj="gated-gelu", dropout_rate=0.0, pad_token_id=0, eos_token_id=1,
-        )  # fmt: skip
+            vocab_size=words,
+            d_model=TEXT_WIDTH,
+            d_kv=32,
+            d_ff=256,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            pad_token_id=0,
+            eos_token_id=1,
+        )
     )

@@ -2,9 +2,9 @@
 
     python -m model.training.transformer --latents runs/latents --out runs/transformer --steps 8000
 
-Per-token time steps as in Wan 2.2's TI2V form: in a part of the batches the first latent frame is given clean at t = 0,
-which teaches image to video with the same weights. A clip's first latent frame is the encoding of its first frame alone,
-so that it serves as a still.
+Per-token time steps as in Wan 2.2's TI2V form: in a part of the batches the first latent frame is given clean at
+t = 0, which teaches image to video with the same weights. A clip's first latent frame is the encoding of its first
+frame alone, so that it serves as a still.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def encode_text(encoder: Any, tokenizer: Any, prompts: list[str]) -> tuple[Tenso
 
 
 def sample_times(rng: torch.Generator, count: int, shift: float = 2.0) -> Tensor:
-    """Noise levels sigma (count,) in 0..1: logit-normal (Stable Diffusion 3's paper, 2403.03206), shifted towards noise."""
+    """Noise levels sigma (count,) in 0..1: logit-normal (Stable Diffusion 3, arXiv 2403.03206), shifted to noise."""
     u = torch.sigmoid(torch.randn(count, generator=rng))
     return shift * u / (1 + (shift - 1) * u)
 
@@ -127,7 +127,7 @@ def flow_loss(model: TextAndTransformer, tokenizer: Any, clips: Latents, seed: t
 
 
 def main() -> None:
-    """Command line; ends by writing diffusers folders `transformer/`, `text_encoder/` and `tokenizer/` under `--out`."""
+    """Command line; ends by writing `transformer/`, `text_encoder/` and `tokenizer/` in diffusers' layout."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latents", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -1,7 +1,7 @@
 """A procedural world of coloured shapes, with its truth.
 
-Every clip is drawn from a `Scene`, so each pixel and each word of its caption is known exactly and nothing has an owner.
-One shape moves along a straight line and never leaves the frame, wraps or turns back.
+Every clip is drawn from a `Scene`, so each pixel and each word of its caption is known exactly, and nothing has an
+owner. One shape moves along a straight line and never leaves the frame, wraps or turns back.
 """
 
 from __future__ import annotations

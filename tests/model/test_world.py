@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from model.quality.shapes import look
 from model.training import captions
 from model.training.world import COLORS, KINDS, centres, coverage, draw, sample_scene
