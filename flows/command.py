@@ -17,7 +17,7 @@ import typer
 
 from flows.report import ExitCode, failure_dict
 from flows.verbs import cancel, dashboard, doctor, jobs, logs, render, retry, status, verify
-from flows.verbs.console import Output
+from flows.verbs.console import Output, logged
 from flows.verbs.failure import Failure, explain
 
 app = typer.Typer(
@@ -80,7 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code; errors are told in words, with a traceback only under -v."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = words[: words.index("--")] if "--" in words else words
-    output = Output(as_json="--json" in options, verbose=sum(word in ("-v", "-vv", "--verbose") for word in options))
+    verbose = 2 if "-vv" in options else sum(word in ("-v", "--verbose") for word in options)
+    with logged(verbose):
+        return _run(words, Output(as_json="--json" in options, verbose=verbose))
+
+
+def _run(words: list[str], output: Output) -> int:
     try:
         from infra.names import check_import_names
 

@@ -7,9 +7,11 @@ terminal, and never read as rich's markup.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 WIDE = 160
 """Columns where the output is not a terminal: tables in a log are not folded."""
 MOST_REFUSED_ROWS = 50
+LOGGERS = ("rushes", "actors", "catalogs", "flows", "infra", "model")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -26,6 +29,26 @@ def printable(text: object) -> str:
     return _CONTROL.sub(
         lambda match: match.group().encode("unicode_escape").decode("ascii"), str(text).replace("\r\n", "\n")
     )
+
+
+@contextmanager
+def logged(verbose: int) -> Iterator[None]:
+    """Sends our own loggers to standard error: warnings, with 1 what happens, with 2 everything."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel((logging.WARNING, logging.INFO)[verbose] if verbose < 2 else logging.DEBUG)
+        logger.propagate = False  # Prefect puts a handler of its own above them, which would print each line again
+    try:
+        yield
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 class Output:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 PLAIN_EVERY_S = 10.0
+SAME_EVERY_S = 60.0
 
 
 class Counted:
@@ -24,7 +25,7 @@ class Counted:
         self._done_word, self._thing, self._total, self._output = done_word, thing, total, output
         self._bar: Bar | None = None
         self._told = time.monotonic()
-        self._details = ""
+        self._line = ""
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and not self._output.quiet:
@@ -62,10 +63,13 @@ class Counted:
         """So many are done; `details` stand behind the bar."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, details=details)
-        elif time.monotonic() - self._told >= PLAIN_EVERY_S:
-            self._told = time.monotonic()
-            of = f" of {self._total:,}" if self._total is not None else ""
-            self._output.note(f"{self._done_word} {done:,}{of} {self._thing}s" + (f"; {details}" if details else ""))
+            return
+        of = f" of {self._total:,}" if self._total is not None else ""
+        line = f"{self._done_word} {done:,}{of} {self._thing}s" + (f"; {details}" if details else "")
+        quiet_for = time.monotonic() - self._told
+        if quiet_for >= SAME_EVERY_S or (quiet_for >= PLAIN_EVERY_S and line != self._line):
+            self._told, self._line = time.monotonic(), line
+            self._output.note(line)
 
 
 def job_details(status: Mapping[str, Any]) -> tuple[int, str]:
@@ -82,6 +86,8 @@ def job_details(status: Mapping[str, Any]) -> tuple[int, str]:
             parts.append(
                 f"{entry.get('shot_id')} take {entry.get('take')}, step {entry.get('step', 0)} of {entry['steps']}"
             )
+    if status.get("state") == "running" and status.get("gangs") == 0:
+        parts.append("gangs are starting")
     if status.get("eta_s"):
         parts.append(f"about {seconds(float(status['eta_s']))} left")
     return settled, "; ".join(parts)

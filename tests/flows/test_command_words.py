@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.verbs import words
-from flows.verbs.console import MOST_REFUSED_ROWS, Output, printable
+from flows.verbs.console import LOGGERS, MOST_REFUSED_ROWS, Output, logged, printable
 from flows.verbs.progress import Counted, JobProgress, job_details
 from infra.settings import PriceSettings
 
@@ -125,6 +126,19 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
         progress.update({"takes": {"committed": 4, "quarantined": 1}, "run_page": "http://127.0.0.1/run"})
     assert terminal.getvalue().count("watch it at http://127.0.0.1/run") == 1
     assert "5 of 10" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("verbose", "told"), [(0, ["WARNING"]), (1, ["INFO", "WARNING"]), (2, ["DEBUG", "INFO", "WARNING"])]
+)
+def test_logs_of_ours_go_to_standard_error_while_a_command_runs(verbose: int, told: list[str], capsys: Any) -> None:
+    log = logging.getLogger("rushes.test")
+    before = [(logging.getLogger(name).level, logging.getLogger(name).propagate) for name in LOGGERS]
+    with logged(verbose):
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING):
+            log.log(level, "a line")
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == told
+    assert [(logging.getLogger(name).level, logging.getLogger(name).propagate) for name in LOGGERS] == before
 
 
 def test_details_of_a_running_job() -> None:
