@@ -92,19 +92,24 @@ def make_plan(
     """
     from catalogs import plan, read
     from catalogs.keys import model_fields
-    from catalogs.uris import folder_of
+    from catalogs.uris import folder_of, given_place
     from infra.store import open_store
-    from model.facts import read_facts
+    from model.facts import read_facts, resolve
 
     store = open_store(out, settings.store)
-    facts = read_facts(model or "default", storage_options=storage_options(model or "", settings.store))
+    # By its absolute place, so that the same folder has the same name from wherever it is asked for.
+    location = resolve(model or "default")
+    facts = read_facts(location, storage_options=storage_options(location, settings.store))
     prefixes = (*settings.farm.allow, *allow)
     with catalog_file(catalog, shot) as url:
         access = storage_options(url, settings.store)
         digest = catalog_sha256(url, access)
-        roots = prefixes if catalog is None else (folder_of(catalog).uri(), *prefixes)
+        shots = read(url, allow=prefixes, storage_options=access)
+        # Absolute: a rank that reads an input has another working folder.
+        allowed = [given_place(prefix).uri() for prefix in prefixes]
+        roots = allowed if catalog is None else [folder_of(catalog).uri(), *allowed]
         planned = plan(
-            read(url, allow=prefixes, storage_options=access),
+            shots,
             facts,
             _committed(store),
             digest_input=_digests(roots, settings),
@@ -129,7 +134,7 @@ def make_plan(
     origin = Origin(
         catalog=shown_url(catalog or "prompt"),
         catalog_sha256=digest,
-        model=facts["folder"] if model else "default",
+        model="default" if model in (None, "default") else location,
         options=options,
         roots=tuple(roots),
         rows_total=planned.rows_total,

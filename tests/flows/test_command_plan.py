@@ -153,6 +153,18 @@ def test_job_is_named_by_content_and_by_what_changes_pictures(catalog: Path, mod
     assert name(job="by-hand") == "by-hand"
 
 
+def test_model_is_the_same_from_wherever_it_is_asked_for(
+    catalog: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = str(tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    near = make_plan(str(catalog), out, Settings(), model="./model")
+    monkeypatch.chdir("/")
+    far = make_plan(str(catalog), out, Settings(), model=str(model))
+    assert near.job_id == far.job_id and near.origin.model == far.origin.model == str(model)
+    assert near.plan.takes.equals(far.plan.takes)
+
+
 def test_edited_catalog_is_another_job(model: Path, tmp_path: Path) -> None:
     names = set()
     for index, takes in enumerate((1, 2)):
@@ -203,7 +215,7 @@ def test_shot_of_a_prompt_has_the_columns_that_were_asked_for(model: Path, tmp_p
     assert (row["prompt"], row["negative_prompt"], row["task"]) == ("a cat", "dogs", "i2v")
     assert (row["width"], row["height"], row["frames"], row["fps"]) == (64, 48, 16, 8.0)
     assert row["image_sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
-    assert row["spec_key"] is not None and planned.roots == (str(image),)
+    assert row["spec_key"] is not None and planned.roots == (f"file://{image}",)
 
 
 def test_image_that_cannot_be_read_is_left_to_its_take(model: Path, tmp_path: Path) -> None:
@@ -214,7 +226,9 @@ def test_image_that_cannot_be_read_is_left_to_its_take(model: Path, tmp_path: Pa
     assert [row["spec_key"] is None for row in planned.plan.takes.to_pylist()] == [True, False]
 
 
-def test_inputs_are_held_to_the_catalogs_folder_and_what_is_allowed(model: Path, tmp_path: Path) -> None:
+def test_inputs_are_held_to_the_catalogs_folder_and_what_is_allowed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, other = tmp_path / "in", tmp_path / "other"
     folder.mkdir()
     other.mkdir()
@@ -223,7 +237,9 @@ def test_inputs_are_held_to_the_catalogs_folder_and_what_is_allowed(model: Path,
     catalog = write_catalog(folder / "c.parquet", [row, *shots(1)])
     out = str(tmp_path / "out")
     assert len(make_plan(str(catalog), out, Settings(), model=str(model)).plan.refused) == 1
-    allowed = make_plan(str(catalog), out, Settings(), model=str(model), allow=[str(other)])
+    monkeypatch.chdir(tmp_path)
+    allowed = make_plan(str(catalog), out, Settings(), model=str(model), allow=["other"])
+    assert allowed.roots == (f"file://{folder}", f"file://{other}"), "ranks have other working folders"
     assert allowed.plan.refused == []
     assert {row["image_sha256"] for row in allowed.plan.takes.to_pylist()} == {
         None,
