@@ -86,12 +86,14 @@ class LiveJob:
         shards = {}
         for entry in status.get("shards", ()):
             number = int(entry["shard"])
-            known = self._shards.get(number)
-            if known is not None:
+            shard = self._shards.get(number)
+            if shard is not None:
                 done, failed = int(entry.get("done", 0)), int(entry.get("failed", 0))
-                shards[number] = replace(known, done=done, running=int(entry.get("running", 0)), failed=failed)
+                shards[number] = replace(shard, done=done, running=int(entry.get("running", 0)), failed=failed)
         with self._lock:
-            self._status = {**status, "takes": takes_of(status)} if status.get("takes") else self._status
+            # A dispatcher that has not read the plan yet knows of no takes.
+            known = takes_of(status) if status.get("takes", {}).get("total") else self._status["takes"]
+            self._status = {**status, "takes": known}
             self._shards.update(shards)
 
     def add_events(self, events: Sequence[Mapping[str, Any]]) -> None:

@@ -171,8 +171,8 @@ def prefect_settings(api: Api) -> Iterator[None]:
             "server.ephemeral.enabled": False,
             "server.analytics_enabled": False,
             "logging.to_api.when_missing_flow": "ignore",
-            # A server that is away for a moment costs a pause, not the run's record.
-            "client.max_retries": 5,
+            # A server that is away for a moment costs a pause, not the run's record: 2, 4 and 8 s.
+            "client.max_retries": 3,
         }
     ):
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -44,7 +45,9 @@ class StopSignals:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def arm(self) -> None:
-        """Put the handlers in place, again where something else has put its own there."""
+        """Put the handlers in place, again where something else has put its own there: Ray does, in C++, at `ray.init`,
+        and its handler aborts the process.
+        """
         for number in self._before:
             signal.signal(number, self._handle)
 
@@ -67,3 +70,35 @@ class StopSignals:
             sys.stderr.flush()
             os._exit(130)
         self.request(f"stopped by {signal.Signals(number).name}")
+
+
+class LoopSignals(StopSignals):
+    """The same for a job that runs beside the event loop of the main thread. A context manager of that thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def __enter__(self) -> LoopSignals:
+        self._put()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in STOPPING:
+            self._loop.remove_signal_handler(number)
+
+    def arm(self) -> None:
+        """As there; any thread may call it."""
+        done = threading.Event()
+
+        def put() -> None:
+            self._put()
+            done.set()
+
+        self._loop.call_soon_threadsafe(put)
+        done.wait(timeout=5.0)
+
+    def _put(self) -> None:
+        for number in STOPPING:
+            self._loop.remove_signal_handler(number)
+            self._loop.add_signal_handler(number, self.request, f"stopped by {number.name}")

@@ -6,10 +6,12 @@ import asyncio
 import contextvars
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from flows.live import LiveJob
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("rushes.view")
 
 END_S = 60.0
-"""Seconds for the flow's last words once the job has ended and the server answers."""
+"""Seconds for the flow's last words once the job has ended."""
+AWAY_S = 8.0
+"""A server that takes no connection for so long does not hold up the end of the command."""
 DRAIN_S = 10.0
 RECORD_S = 6.0
 """Seconds that an embedded server is given to write down task states, which travel to it as events."""
@@ -40,6 +44,7 @@ class FlowView:
         self._live, self._resolve, self._prefect = live, resolve, prefect
         self._cancel_poll_s = cancel_poll_s
         self._ready = threading.Event()
+        self._api: Api | None = None
         context = contextvars.copy_context()  # Prefect's settings live in the context, and threads start with none
         self._thread = threading.Thread(target=context.run, args=(self._main,), name="prefect-flow", daemon=True)
 
@@ -50,14 +55,20 @@ class FlowView:
 
     def __exit__(self, *_: object) -> None:
         self._ready.wait()  # `resolve` has a time limit of its own
-        self._thread.join(timeout=END_S)
-        if self._thread.is_alive():
-            log.warning("Prefect did not take the end of the run within %.0f s; the job itself has ended", END_S)
+        began = seen = time.monotonic()
+        while self._thread.is_alive():
+            now = time.monotonic()
+            if self._api is not None and _takes_connections(self._api.url):
+                seen = now
+            if now - began > END_S or now - seen > AWAY_S:
+                log.warning("Prefect did not take the end of the run; the job itself has ended")
+                return
+            self._thread.join(timeout=1.0)
 
     def _main(self) -> None:
         try:
             try:
-                api = self._resolve()
+                api = self._api = self._resolve()
             finally:
                 self._ready.set()
             with prefect_settings(api):
@@ -84,6 +95,17 @@ class FlowView:
         with tags("rushes", job_tag(self._live.job_id)):
             state = await flow(self._live.job_id, self._live.store, return_state=True)
         log.debug("the flow run ended as %r", state)
+
+
+def _takes_connections(api_url: str) -> bool:
+    parts = urlsplit(api_url)
+    try:
+        with socket.create_connection(
+            (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), 2.0
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def silence() -> None:

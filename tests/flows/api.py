@@ -50,6 +50,11 @@ class Prefect:
         body = {"filter": {"resource": {"id_prefix": [f"rushes.job.{job_id}"]}}, "limit": 50}
         return list(self.ask("events/filter", body)["events"])
 
+    def deployment(self, name: str) -> dict[str, Any] | None:
+        """A deployment by its name."""
+        found = self.ask("deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+        return found[0] if found else None
+
     def cancel(self, flow_run: dict[str, Any]) -> None:
         """What the button on the run's page does."""
         self.ask(f"flow_runs/{flow_run['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": False})

@@ -42,6 +42,11 @@ def write_catalog(folder: Path, shots: Sequence[Mapping[str, Any]]) -> None:
     (folder / "catalog.json").write_text(json.dumps(list(shots)))
 
 
+def store_of(folder: Path) -> str:
+    """URL of the folder's store."""
+    return open_store(folder / "store").url
+
+
 def planned_job(folder: Path, settings: Settings) -> Planned:
     """Plan the folder's catalog into its store."""
     rows = json.loads((folder / "catalog.json").read_text())
@@ -72,25 +77,35 @@ def fake_settings(**farm: Any) -> Settings:
     )
 
 
-def run_here(folder: Path, *, api: str | None = None, home: Path | None = None, **farm: Any) -> JobReport:
+def run_here(
+    folder: Path, *, api: str | None = None, home: Path | None = None, budget: float | None = None
+) -> JobReport:
     """Run the folder's job in this process."""
-    settings = fake_settings(**farm)
+    settings = fake_settings()
     settings = settings.model_copy(update={"prefect": settings.prefect.model_copy(update={"api_url": api})})
     options = RenderOptions(renderer=FAKE, prefect_home=home)
-    return run_job(planned_job(folder, settings), settings, options=options)
+    return run_job(planned_job(folder, settings), settings, budget_gpu_s=budget, options=options)
 
 
-def start(folder: Path, *, api: str | None = None, home: Path | None = None) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *, api: str | None = None, home: Path | None = None, budget: float | None = None
+) -> subprocess.Popen[str]:
     """Run the folder's job in a process of its own, in a session of its own; its log is in the folder."""
-    command = [sys.executable, "-m", "tests.flows.fake_job", str(folder)]
+    command = ["tests.flows.fake_job", str(folder)]
     command += ["--api", api] if api else []
     command += ["--home", str(home)] if home else []
+    command += ["--budget", str(budget)] if budget else []
+    return start_module(command, folder)
+
+
+def start_module(command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Run a module of the tests; the log is in the folder."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")}
     with (folder / f"log.{len(list(folder.glob('log.*')))}").open("w") as log:
         return subprocess.Popen(
-            command,
+            [sys.executable, "-m", *command],
             cwd=ROOT,
-            env={**kept, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)},
+            env={**kept, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT), **environment},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -117,9 +132,10 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--api")
     parser.add_argument("--home", type=Path)
+    parser.add_argument("--budget", type=float)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    report = run_here(arguments.folder, api=arguments.api, home=arguments.home)
+    report = run_here(arguments.folder, api=arguments.api, home=arguments.home, budget=arguments.budget)
     print(json.dumps(report.as_dict()))
     return 4 if report.exit is None else int(report.exit)
 

@@ -15,20 +15,31 @@ import psutil
 import pytest
 
 from flows.artifacts import slug
+from flows.embedded import ServerProcess
 from infra.store import open_store
 from infra.store.commits import read_commits
 from infra.store.jobs import read_manifest
 from infra.store.lease import read_lease
 from tests.flows.api import Prefect, eventually, table
-from tests.flows.fake_job import JOB, Ended, fake_settings, finish, planned_job, start, write_catalog
+from tests.flows.fake_job import (
+    JOB,
+    Ended,
+    fake_settings,
+    finish,
+    planned_job,
+    start,
+    start_module,
+    store_of,
+    write_catalog,
+)
 
 KEY = slug(JOB)
 GONE_S = 30.0
 PATIENCE_S = 180.0
 """On a machine with other work Ray alone may take a minute to start."""
 FailedJob = tuple[Path, Ended, Ended]
-AGENTS = ("DashboardAgent", "RuntimeEnvAgent", "ray::dashboard")
-"""Ray's own agents may stay for 90 s."""
+NOT_OURS = ("DashboardAgent", "RuntimeEnvAgent", "ray::dashboard", "multiprocessing.resource_tracker")
+"""Ray's own agents may stay for 90 s; the tracker is of the process that serves the deployment, and stays with it."""
 
 
 @pytest.fixture
@@ -40,16 +51,12 @@ def shots(count: int, *words: str) -> list[dict[str, Any]]:
     return [{"shot_id": f"s{i}", "prompt": " ".join(words) or "plain"} for i in range(count)]
 
 
-def store_url(folder: Path) -> str:
-    return open_store(folder / "store").url
-
-
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
 def left_over(processes: list[psutil.Process]) -> list[str]:
-    """Command lines of those that still live, Ray's agents apart."""
+    """Command lines of those that still live, less `NOT_OURS`."""
     lines = []
     for process in processes:
         try:
@@ -57,7 +64,15 @@ def left_over(processes: list[psutil.Process]) -> list[str]:
                 lines.append(" ".join(process.cmdline())[:120])
         except psutil.NoSuchProcess:
             continue
-    return [line for line in lines if line and not any(agent in line for agent in AGENTS)]
+    return [line for line in lines if line and not any(agent in line for agent in NOT_OURS)]
+
+
+def assert_gone(processes: list[psutil.Process], within_s: float) -> None:
+    """None of these lives when the time is over."""
+    end = time.monotonic() + within_s
+    while (left := left_over(processes)) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not left, f"still there after {within_s} s: {left}"
 
 
 def committed(folder: Path) -> list[dict[str, Any]]:
@@ -104,7 +119,7 @@ def test_a_job_with_failures_ends_in_1_and_counts_right(failed_job: FailedJob) -
     assert [row["column"] for row in report["rows"]["refused"]] == ["width"]
     assert report["gpu_s"]["rendered"] > 1.0
     assert report["gpu_s"]["failed"] > 0.0
-    assert report["board"] == f"{store_url(folder)}/jobs/{JOB}/board.html"
+    assert report["board"] == f"{store_of(folder)}/jobs/{JOB}/board.html"
 
 
 def test_a_follower_ends_with_the_owners_exit_code_and_has_no_run(failed_job: FailedJob, prefect: Prefect) -> None:
@@ -113,11 +128,11 @@ def test_a_follower_ends_with_the_owners_exit_code_and_has_no_run(failed_job: Fa
     assert follower.code == owner.code
     assert follower.report["takes"] == owner.report["takes"]
     assert follower.report["gpu_s"] == owner.report["gpu_s"]
-    assert len(prefect.runs(store_url(folder))) == 1
+    assert len(prefect.runs(store_of(folder))) == 1
 
 
 def test_its_flow_run_is_completed_with_failures_and_says_which(failed_job: FailedJob, prefect: Prefect) -> None:
-    (run,) = prefect.runs(store_url(failed_job[0]))
+    (run,) = prefect.runs(store_of(failed_job[0]))
     assert run["name"] == f"{JOB} #1"
     assert (run["state_type"], run["state_name"]) == ("COMPLETED", "CompletedWithFailures")
     assert "7 of 8 takes committed, 1 quarantined: bad take 1 (nan), row 8 (refused)" in run["state"]["message"]
@@ -130,7 +145,7 @@ def test_its_flow_run_is_completed_with_failures_and_says_which(failed_job: Fail
 
 
 def test_its_task_runs_are_shards_named_by_their_shots(failed_job: FailedJob, prefect: Prefect) -> None:
-    (run,) = prefect.runs(store_url(failed_job[0]))
+    (run,) = prefect.runs(store_of(failed_job[0]))
     runs = eventually(
         lambda: (found := prefect.task_runs(run)) and all(r["end_time"] for r in found) and found, within_s=15
     )
@@ -147,7 +162,7 @@ def test_its_task_runs_are_shards_named_by_their_shots(failed_job: FailedJob, pr
 
 def test_its_artifacts_say_how_far_what_it_cost_and_what_failed(failed_job: FailedJob, prefect: Prefect) -> None:
     folder, ended, _ = failed_job
-    (run,) = prefect.runs(store_url(folder))
+    (run,) = prefect.runs(store_of(folder))
     artifacts = prefect.artifacts(run)
     assert set(artifacts) == {f"job-{KEY}", f"progress-{KEY}", f"failures-{KEY}", f"contact-sheet-{KEY}"}
     report = artifacts[f"job-{KEY}"]
@@ -157,7 +172,7 @@ def test_its_artifacts_say_how_far_what_it_cost_and_what_failed(failed_job: Fail
     assert "| bad take 1 | nan |" in report["data"]
     assert report["data"].count("data:image/jpeg;base64,") == 7
     assert "```mermaid\nflowchart LR" in report["data"]
-    assert f"{store_url(folder)}/jobs/{JOB}/board.html" in report["data"]
+    assert f"{store_of(folder)}/jobs/{JOB}/board.html" in report["data"]
     assert "shots/default/s0/" in report["data"]
     assert float(artifacts[f"progress-{KEY}"]["data"]) == 100.0
     rows = table(artifacts[f"failures-{KEY}"])
@@ -231,7 +246,7 @@ def test_cancel_in_prefect_stops_a_flow_that_was_started_directly(tmp_path: Path
     write_catalog(tmp_path, shots(6, "sleep=40"))
     process = start(tmp_path, api=prefect.url)
     try:
-        run = eventually(lambda: next(iter(prefect.runs(store_url(tmp_path))), None), PATIENCE_S)
+        run = eventually(lambda: next(iter(prefect.runs(store_of(tmp_path))), None), PATIENCE_S)
         eventually(lambda: "gang ready" in prefect.logs(run), PATIENCE_S)
         children = descendants(process)
         assert any("rank" in " ".join(child.cmdline()).lower() for child in children)
@@ -244,8 +259,8 @@ def test_cancel_in_prefect_stops_a_flow_that_was_started_directly(tmp_path: Path
     assert ended.code == 130
     assert ended.report["state"] == "cancelled"
     assert seconds < GONE_S
-    assert eventually(lambda: not left_over(children), 5)
-    (run,) = prefect.runs(store_url(tmp_path))
+    assert_gone(children, 5)
+    (run,) = prefect.runs(store_of(tmp_path))
     assert run["state_type"] == "CANCELLED"
     states = eventually(lambda: (r := prefect.task_runs(run)) and all(x["end_time"] for x in r) and r, 15)
     assert {state["state_type"] for state in states} == {"CANCELLED"}
@@ -266,12 +281,10 @@ def test_after_kill_nothing_is_left_and_the_next_run_renders_only_the_rest(tmp_p
         eventually(lambda: "following it" in followed_log.read_text(), 20)
         children = descendants(process)
         os.kill(process.pid, signal.SIGKILL)
-        killed = time.monotonic()
         before = {commit["spec_key"]: commit for commit in committed(tmp_path)}
         process.wait()
         process.stdout.close()
-        assert eventually(lambda: not left_over(children), GONE_S)
-        assert time.monotonic() - killed < GONE_S
+        assert_gone(children, GONE_S)
         ended = finish(follower, PATIENCE_S)
     finally:
         process.kill()
@@ -287,7 +300,7 @@ def test_after_kill_nothing_is_left_and_the_next_run_renders_only_the_rest(tmp_p
     late = sum(commit["epoch"] == 1 for commit in after.values()) - len(before)
     assert late in (0, 1, 2)
     assert ended.report["takes"]["cached"] + ended.report["takes"]["rendered"] == 8
-    first, second = prefect.runs(store_url(tmp_path))
+    first, second = prefect.runs(store_of(tmp_path))
     assert (first["state_type"], second["state_type"]) == ("CRASHED", "COMPLETED")
     assert "took over" in first["state"]["message"]
     open_states = {"RUNNING", "PENDING"}
@@ -311,10 +324,58 @@ def test_a_signal_stops_an_embedded_run_and_its_server_remembers_it(tmp_path: Pa
     finally:
         process.kill()
     assert ended.code == 130
-    assert eventually(lambda: not left_over(children), 10)
+    assert_gone(children, 10)
     with prefect_api(home) as resolve:
-        (run,) = Prefect(resolve().url).runs(store_url(tmp_path))
+        (run,) = Prefect(resolve().url).runs(store_of(tmp_path))
     assert run["state_type"] == "CANCELLED"
+
+
+def test_cancel_in_the_dashboard_of_a_served_run(tmp_path: Path, prefect: Prefect) -> None:
+    """`flow.serve()`: Prefect starts the process, and its cancel reaches it as SIGTERM."""
+    write_catalog(tmp_path, shots(4, "sleep=40"))
+    name = f"served-{tmp_path.name}"
+    server = start_module(["tests.flows.served_job", str(tmp_path), name], tmp_path, PREFECT_API_URL=prefect.url)
+    try:
+        deployment = eventually(lambda: prefect.deployment(name), PATIENCE_S)
+        idle = descendants(server)
+        prefect.ask(f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+        run = eventually(
+            lambda: next((r for r in prefect.runs(store_of(tmp_path)) if r["name"] == f"{JOB} #1"), None), PATIENCE_S
+        )
+        eventually(lambda: "gang ready" in prefect.logs(run), PATIENCE_S)
+        children = [child for child in descendants(server) if child not in idle]
+        prefect.cancel(run)
+        assert_gone(children, GONE_S)
+        eventually(lambda: prefect.runs(store_of(tmp_path))[0]["state_type"] == "CANCELLED", GONE_S)
+    finally:
+        server.kill()
+        server.communicate()
+    lease = read_lease(open_store(tmp_path / "store"), JOB)
+    assert lease is not None
+    assert (lease.state, lease.exit_code) == ("cancelled", 130)
+
+
+def test_the_budget_ends_a_job_even_when_prefect_has_gone(tmp_path: Path) -> None:
+    """The server is killed half-way: the view is gone, the job goes on, and ends by its budget with 3."""
+    home = tmp_path / "home"
+    server = ServerProcess(home)
+    server.start()
+    api = server.wait_ready(PATIENCE_S)
+    write_catalog(tmp_path, shots(8, "sleep=1"))
+    process = start(tmp_path, api=api.url, budget=3.0)
+    try:
+        eventually(lambda: committed(tmp_path), PATIENCE_S)
+        os.kill(server.pid, signal.SIGKILL)
+        ended = finish(process, PATIENCE_S)
+    finally:
+        process.kill()
+        server.stop()
+    assert ended.code == 3
+    assert ended.report["state"] == "stopped"
+    assert "budget" in ended.report["error"]
+    assert 0 < ended.report["takes"]["pending"] < 8
+    states = read_manifest(open_store(tmp_path / "store"), JOB)["state"].to_pylist()
+    assert states.count("committed") == ended.report["takes"]["committed"]
 
 
 def test_planning_again_while_nothing_was_rendered_is_the_same_job(tmp_path: Path) -> None:
