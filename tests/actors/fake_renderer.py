@@ -1,8 +1,8 @@
 """A renderer without torch, for tests of the farm: it does what the prompt of the take says.
 
 The words of a prompt, each at most once: ``sleep=SECONDS`` (in steps), ``raise=TEXT``, ``nan`` (until fp32 is tried),
-``always-nan``, ``oom``, ``die``, ``hang-once=FILE``, ``die-once=FILE``, ``fail-once=FILE``, ``refuse`` (an input fault),
-``rank=N`` (the rank that does it; 0 by default).
+``always-nan``, ``oom``, ``die``, ``hang-once=FILE``, ``die-once=FILE``, ``fail-once=FILE``, ``refuse`` (an input
+fault), ``rank=N`` (the rank that does it; 0 by default).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ LIMITS: dict[str, Any] = {
     "collective_timeout_s": 5.0,
     "heartbeat_s": 1.0,
     "heartbeat_lapse_s": 30.0,
-    "cpus_per_rank": 0.5,
+    "cpus_per_rank": 0.25,
 }
 FAKE = "tests.actors.fake_renderer:FakeRenderer"
 

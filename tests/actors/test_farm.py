@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,9 @@ def test_a_gang_starts_its_next_take_before_the_last_one_is_committed(farm: Conn
     spec = job(tmp_path, [shot(n, "sleep=0.2") for n in range(6)])
     assert render_job(farm, spec, poll_s=0.1)["state"] == "done"
     times = sorted((commit["times"] for commit in commits(spec)), key=lambda entry: entry["started"])
-    overlapping = [after["started"] < before["committed"] for before, after in zip(times, times[1:], strict=False)]
+    overlapping = [after["started"] < before["committed"] for before, after in pairwise(times)]
     assert any(overlapping), times
-    assert all(after["started"] >= before["rendered"] for before, after in zip(times, times[1:], strict=False))
+    assert all(after["started"] >= before["rendered"] for before, after in pairwise(times))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_two_jobs_share_one_pool(farm: Connection, tmp_path: Path) -> None:
 
 def test_a_gang_that_never_fits_is_refused_with_the_sizes_that_do(farm: Connection, tmp_path: Path) -> None:
     spec = job(tmp_path, [shot(0)], gang=9)
-    with pytest.raises(PlacementImpossible, match=r"a gang of 9 can never be placed.*0\.5 CPU.*1 to 8"):
+    with pytest.raises(PlacementImpossible, match=r"a gang of 9 can never be placed.*0\.25 CPU.*1 to 8"):
         farm.submit(spec)
     assert spec.job_id not in farm.describe()["jobs"]
 

@@ -85,7 +85,7 @@ def test_a_lost_gang_is_confirmed_gone_and_its_take_rendered_by_another(
     ready = [event for event in events if event["kind"] == "gang_ready"]
     lost = next(event for event in events if event["kind"] == "gang_lost")
     assert lost["error_class"] == "gang_lost"
-    assert [event["gang"] for event in ready][0] == lost["gang"] != ready[1]["gang"]
+    assert ready[0]["gang"] == lost["gang"] != ready[1]["gang"]
     log = open_store(spec.store_url).read(next(e["log"] for e in events if e["kind"] == "retry")).decode()
     pids = [int(pid) for pid in log.split("processes ")[1].splitlines()[0].split(",")]
     assert len(pids) == 2
@@ -145,7 +145,7 @@ def test_an_input_that_could_not_be_read_at_planning_is_looked_at_again(farm: Co
     shots = [shot(0, task="i2v", image_uri="first.png"), shot(1, task="i2v", image_uri="missing.png"), shot(2)]
     spec = job(tmp_path, shots, roots=(str(tmp_path),))
     image.write_bytes(b"not looked at by the fake")  # it comes after the plan was made
-    status, events = run(farm, spec)
+    status, _ = run(farm, spec)
     assert (status["takes"]["committed"], status["takes"]["quarantined"]) == (2, 1), given_up(spec)
     record = given_up(spec)["s001"]
     assert (record["error_class"], record["attempt"]) == ("input", 1)

@@ -20,6 +20,9 @@ from tests.actors.farm import assert_whole, commits, job, kinds, shot
 from tests.model.folders import build_folder
 
 
+SMALL = {"width": 32, "height": 32, "fps": 8.0, "duration_s": 0.625, "steps": 2}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_folder(tmp_path_factory.mktemp("model") / "tiny")
@@ -32,19 +35,18 @@ def frames(store: Path, commit: dict) -> np.ndarray:
 
 def test_a_rank_alone_and_gangs_of_two_make_the_same_films(farm: Connection, tmp_path: Path, folder: Path) -> None:
     facts = read_facts(folder)
-    columns = {"width": 32, "height": 32, "fps": 8.0, "duration_s": 0.625, "steps": 2}
     made = {}
     for name, gang, layout in [("alone", 1, None), ("ulysses", 2, "ulysses=2")]:
         place = tmp_path / name
         place.mkdir()
         Image.new("RGB", (48, 32), (200, 30, 30)).save(place / "first.png")
         shots = [
-            {"shot_id": "words", "prompt": "a red circle moves left", **columns},
-            {"shot_id": "picture", "prompt": "a blue square", "task": "i2v", "image_uri": "first.png", **columns},
+            {"shot_id": "words", "prompt": "a red circle moves left", **SMALL},
+            {"shot_id": "picture", "prompt": "a blue square", "task": "i2v", "image_uri": "first.png", **SMALL},
         ]
         spec = job(
             place, shots, facts=facts, model_folder=str(folder), renderer=PIPELINE_RENDERER, gang=gang, layout=layout,
-            roots=(str(place),), limits={"collective_timeout_s": 30.0, "step_timeout_s": 60.0},
+            roots=(str(place),), limits={"collective_timeout_s": 30.0, "step_timeout_s": 120.0},
         )  # fmt: skip
         events: list = []
         status = render_job(farm, spec, on_events=events.extend, poll_s=0.2)
@@ -73,8 +75,8 @@ def test_nan_from_the_model_takes_all_ranks_out_and_the_gang_lives(
     tensors["proj_out.bias"] = torch.full_like(tensors["proj_out.bias"], math.nan)
     save_file(tensors, weights)
     spec = job(
-        tmp_path, [shot(0, steps=2)], facts=read_facts(broken), model_folder=str(broken), renderer=PIPELINE_RENDERER,
-        gang=2, layout="cfg=2", limits={"collective_timeout_s": 30.0, "step_timeout_s": 60.0},
+        tmp_path, [shot(0, **SMALL)], facts=read_facts(broken), model_folder=str(broken), renderer=PIPELINE_RENDERER,
+        gang=2, layout="cfg=2", limits={"collective_timeout_s": 30.0, "step_timeout_s": 120.0},
     )  # fmt: skip
     events: list = []
     status = render_job(farm, spec, on_events=events.extend, poll_s=0.2)
