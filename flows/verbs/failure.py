@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from flows.report import ExitCode
+
+if TYPE_CHECKING:
+    from infra.store import Store
 
 
 class Failure(Exception):
@@ -32,6 +36,19 @@ class Failure(Exception):
         self.hint = hint
         self.refused = refused
         self.rows_total = rows_total
+
+
+@contextmanager
+def naming(store: Store) -> Iterator[None]:
+    """Puts the store's URL in front of what goes wrong with it, where the message does not name it."""
+    from infra.store.errors import StoreError
+
+    try:
+        yield
+    except StoreError as error:
+        if store.url in str(error):
+            raise
+        raise type(error)(f"{store.url}: {error}") from error
 
 
 def explain(error: BaseException) -> Failure | None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Rows, Takes
-from flows.verbs.failure import Failure
+from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import Origin
 
 if TYPE_CHECKING:
@@ -188,7 +188,9 @@ def open_for_reading(url: str, settings: Settings) -> Store:
     from infra.store.probe import read_format
 
     store = open_store(url, settings.store)
-    if read_format(store) is None:
+    with naming(store):
+        found = read_format(store)
+    if found is None:
         raise Failure(
             f"there is no store at {store.url}: it has no rushes.json",
             hint="Check the path or URL; `rushes render … --out STORE` makes a store.",

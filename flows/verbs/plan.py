@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flows.report import ExitCode, GpuSeconds, JobReport, Rows, Takes, refusal_dict
 from flows.verbs.console import Output
 from flows.verbs.estimate import cached_gpu_s, print_plan, shapes_of
-from flows.verbs.failure import Failure
+from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import MOST_REFUSED_KEPT, Origin, shown_url
 from flows.verbs.request import Request
 from flows.verbs.source import catalog_file, catalog_sha256, job_id_of, storage_options
@@ -101,7 +101,7 @@ def make_plan(
     location = resolve(model or "default")
     facts = read_facts(location, storage_options=storage_options(location, settings.store))
     prefixes = (*settings.farm.allow, *allow)
-    with catalog_file(catalog, shot) as url:
+    with catalog_file(catalog, shot) as url, naming(store):
         access = storage_options(url, settings.store)
         digest = catalog_sha256(url, access)
         shots = read(url, allow=prefixes, storage_options=access)
