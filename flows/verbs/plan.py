@@ -203,6 +203,10 @@ def run(request: Request, output: Output) -> int:
     output.refused(planned.plan.refused, planned.plan.rows_total)
     output.result(report.as_dict())
     print_plan(report, planned, shapes, settings, output)
+    if request.budget is not None and report.gpu_s.rendered > request.budget:
+        output.note(
+            f"The estimate is above --budget: the job would stop with 3 after {request.budget:,.1f} GPU seconds."
+        )
     return exit_code
 
 

@@ -81,6 +81,12 @@ def test_human_output_tells_shapes_cost_and_time(catalog: Path, model: Path, tmp
         assert told in ran.out, told
 
 
+def test_estimate_above_the_budget_is_told(catalog: Path, model: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["plan", catalog, "--out", tmp_path / "out", "--model", model, "--budget"]
+    assert "above --budget" in run(capsys, *words, 0.001).err
+    assert run(capsys, *words, 1e9).err == ""
+
+
 def test_refused_rows_are_told_and_the_others_planned(model: Path, tmp_path: Path, capsys: Any) -> None:
     catalog = write_catalog(tmp_path / "c.parquet", [*shots(2), *BAD])
     ran = run(capsys, "plan", catalog, "--out", tmp_path / "out", "--model", model, "--json")
