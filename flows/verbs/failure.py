@@ -77,17 +77,17 @@ def explain(error: BaseException) -> Failure | None:
 
 def _explain_farm(error: BaseException) -> Failure | None:
     """As `explain`, for errors of the flow and of the farm, which can only have come where these were loaded."""
+    from actors.errors import PlacementImpossible
     from flows.embedded import ServerError
 
-    if isinstance(error, ServerError):
+    if isinstance(error, ServerError | PlacementImpossible):
         return Failure(str(error))
     if "ray" not in sys.modules:
         return None
     from actors.client import FarmGone
-    from actors.errors import PlacementImpossible
     from actors.pool import JobRefused
 
-    if isinstance(error, PlacementImpossible | JobRefused):
+    if isinstance(error, JobRefused):
         return Failure(str(error))
     if isinstance(error, FarmGone):
         return Failure(

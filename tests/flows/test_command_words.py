@@ -150,4 +150,7 @@ def test_details_of_a_running_job() -> None:
     settled, details = job_details(status)
     assert settled == 6
     assert details == "2 rendering; 1 quarantined; opening take 2, step 4 of 30; about 3 min 20 s left"
+    starting = {"state": "running", "gangs": 0, "takes": {"pending": 2}}
+    assert job_details(starting) == (0, "gangs are starting")
+    assert job_details({**starting, "takes": {"committed": 2, "pending": 0}}) == (2, "")
     assert job_details({"following": "render-7, process 9"}) == (0, "following render-7, process 9")
