@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ _LARGE_STORE = 8 * 2**30
 _LARGE_MACHINE = 32 * 2**30
 _CALL_S = 60.0
 _REVIVALS = 3
+_REACH_S = 10.0
 
 
 class FarmGone(Exception):
@@ -69,6 +71,7 @@ def connect(
             "object_store_memory": object_store_bytes or _store_size(),
         }
     else:
+        _check_reachable(address)
         options["address"] = address
     try:
         ray.init(**options)
@@ -287,6 +290,21 @@ def _get(ref: Any, timeout_s: float = _CALL_S) -> Any:
         raise
     except (RayActorError, GetTimeoutError) as error:
         raise FarmGone(f"the pool does not answer: {' '.join(str(error).split())[:300]}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raises FarmGone at once where nothing listens: Ray itself would go on trying for minutes."""
+    host, separator, port = address.rpartition(":")
+    if not separator:
+        if address in ("auto", "local"):
+            return
+        raise ValueError(f'address {address!r}: must be "auto" or host:port')
+    if not port.isdigit():
+        raise ValueError(f"address {address!r}: the port must be a number")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except OSError as error:
+        raise FarmGone(f"no Ray cluster at {address}: {error.strerror or error}") from error
 
 
 def _store_size() -> int:

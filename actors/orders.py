@@ -65,6 +65,13 @@ class Ledger:
         for shard in sorted({*cached, *given_up}):
             scheduler.add_settled(int(shard), cached=cached[shard], quarantined=given_up[shard])
         scheduler.accounts.book_cached(sum(self.done.values()))
+        for take in self._capped():
+            row = self.rows.slice(take, 1)
+            scheduler.charge((row["show"][0].as_py(), row["shot_id"][0].as_py()), self.done[take])
+
+    def _capped(self) -> set[int]:
+        """Takes that are done and whose shots have a budget."""
+        return set(pc.indices_nonzero(pc.is_valid(self.rows["budget_gpu_s"])).to_pylist()) & self.done.keys()
 
     @cached_property
     def shard_sizes(self) -> dict[int, int]:

@@ -60,6 +60,7 @@ class Scheduler:
         self._parked: dict[tuple[str, str], list[Take]] = defaultdict(list)
         self._states: Counter[State] = Counter()
         self._shards: dict[int, Counter[State]] = defaultdict(Counter)
+        self._before: dict[tuple[str, str], float] = defaultdict(float)
         self._in_flight: dict[tuple[str, str], list[float]] = {}  # what a shot's live takes cost
         self._farm_faults = 0
         self._quarantines = 0
@@ -83,6 +84,10 @@ class Scheduler:
         self._settle(shard, State.QUARANTINED, quarantined)
         self.accounts.book_cached(seconds)
 
+    def charge(self, shot: tuple[str, str], seconds: float) -> None:
+        """Counts what takes of a shot had cost before this job began towards the shot's budget, and nowhere else."""
+        self._before[shot] += seconds
+
     # Takes go out
 
     def next(self, slot: Slot, now: float, near: Shape | None = None) -> Assignment | None:
@@ -92,7 +97,7 @@ class Scheduler:
             return None
         while (take := self._queue.pop(now, near)) is not None:
             course = self._courses[take.id]
-            if take.budget is not None and self.accounts.spent_on(take.shot) >= take.budget:
+            if take.budget is not None and self._spent_on(take.shot) >= take.budget:
                 self._move(course, State.HELD)
             elif take.budget is not None and self._spoken_for(take) >= take.budget:
                 self._parked[take.shot].append(take)  # the shot's other takes may use it up: wait for them
@@ -328,8 +333,11 @@ class Scheduler:
             return False
         return self.accounts.spent + sum(map(sum, self._in_flight.values())) >= cap
 
+    def _spent_on(self, shot: tuple[str, str]) -> float:
+        return self.accounts.spent_on(shot) + self._before.get(shot, 0.0)
+
     def _spoken_for(self, take: Take) -> float:
-        return self.accounts.spent_on(take.shot) + sum(self._in_flight.get(take.shot, ()))
+        return self._spent_on(take.shot) + sum(self._in_flight.get(take.shot, ()))
 
     def _move(self, course: _Course, state: State) -> None:
         self._count(course, -1)

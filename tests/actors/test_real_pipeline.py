@@ -19,7 +19,6 @@ from model.facts import read_facts
 from tests.actors.farm import assert_whole, commits, job, kinds, shot
 from tests.model.folders import build_folder
 
-
 SMALL = {"width": 32, "height": 32, "fps": 8.0, "duration_s": 0.625, "steps": 2}
 
 

@@ -1,0 +1,87 @@
+"""Which class an exception has, also when Ray has wrapped it."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+
+import pytest
+import ray.exceptions as raised
+import torch
+
+from actors.errors import ErrorClass, GangLost, PolicyRefused, QualityFault, classify
+from actors.rendering import Failure
+from infra.inputs import InputUnreadable
+from infra.store.errors import ContentMismatch, OutcomeUnknown, StoreUnavailable
+from model.errors import InputError, NonFinite, PeerFailed
+
+
+def no_space() -> Exception:
+    from infra.media import EncodeError
+
+    return EncodeError("ffmpeg failed", 1, "av_interleaved_write_frame(): No space left on device")
+
+
+CASES = [
+    (InputError("odd size"), "input", "shot"),
+    (InputUnreadable("no such file"), "input", "shot"),
+    (NonFinite(3, "latents"), "nan", "shot"),
+    (FloatingPointError("nan"), "nan", "shot"),
+    (QualityFault("black"), "quality", "shot"),
+    (PolicyRefused("not allowed"), "policy", "shot"),
+    (MemoryError(), "oom", "shot"),
+    (torch.OutOfMemoryError("CUDA out of memory"), "oom", "shot"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "oom", "shot"),
+    (raised.OutOfMemoryError("the memory monitor killed it"), "oom", "shot"),
+    (ValueError("something"), "internal", "shot"),
+    (OSError(errno.ENOENT, "no such file"), "internal", "shot"),
+    (GangLost("rank 1"), "gang_lost", "farm"),
+    (PeerFailed("rank 1: NonFinite"), "gang_lost", "farm"),
+    (RuntimeError("[/pytorch/third_party/gloo/pair.cc:534] Connection closed by peer"), "gang_lost", "farm"),
+    (raised.ActorDiedError(), "gang_lost", "farm"),
+    (raised.ActorUnavailableError("lost", None), "gang_lost", "farm"),
+    (raised.WorkerCrashedError(), "gang_lost", "farm"),
+    (raised.ActorPlacementGroupRemoved(), "gang_lost", "farm"),
+    (raised.NodeDiedError("node"), "node", "farm"),
+    (raised.ObjectStoreFullError(), "node", "farm"),
+    (raised.OutOfDiskError(), "disk", "farm"),
+    (OSError(errno.ENOSPC, "No space left on device"), "disk", "farm"),
+    (no_space(), "disk", "farm"),
+    (StoreUnavailable("503"), "store", "farm"),
+    (OutcomeUnknown("no answer"), "store", "farm"),
+    (ContentMismatch("half of it"), "store", "farm"),
+]
+
+
+@pytest.mark.parametrize(("exception", "error", "whose"), CASES, ids=lambda value: str(value)[:40])
+def test_every_kind_has_its_class(exception: Exception, error: str, whose: str) -> None:
+    assert classify(exception) == (ErrorClass(error), whose)
+
+
+@pytest.mark.parametrize(("exception", "error", "whose"), CASES, ids=lambda value: str(value)[:40])
+def test_also_behind_rays_wrapping_and_behind_a_cause(exception: Exception, error: str, whose: str) -> None:
+    wrapped = raised.RayTaskError("render", "the remote traceback", exception)
+    assert classify(wrapped) == (ErrorClass(error), whose)
+    try:
+        raise KeyError("outer") from exception
+    except KeyError as outer:
+        assert classify(outer) == (ErrorClass(error), whose)
+
+
+def test_a_circle_of_causes_ends() -> None:
+    one, other = KeyError("one"), KeyError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert classify(one).error is ErrorClass.INTERNAL
+
+
+def test_a_failure_carries_the_traceback_and_pickles() -> None:
+    class Odd(Exception):
+        """One that cannot be pickled."""
+
+    try:
+        raise Odd("what\nhappened")
+    except Odd as error:
+        failure = Failure.of(error)
+    again = pickle.loads(pickle.dumps(failure))
+    assert (again.error, again.kind, again.message) == (ErrorClass.INTERNAL, "Odd", "what\nhappened")
+    assert "test_a_failure_carries_the_traceback" in again.traceback
