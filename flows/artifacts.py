@@ -26,6 +26,8 @@ MOST_POSTER_BYTES = 400_000
 """Of all inline posters together: the report is sent whole with every update."""
 MOST_FILMS = 12
 BAR_WIDTH = 30
+GOING_ON = ("running", "stopping")
+"""States of a job that has not ended."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def _head(view: JobView) -> str:
     ]
     times = []
     if view.started is not None and view.updated is not None:
-        times.append(f"running for {duration((view.updated - view.started).total_seconds())}")
+        verb = "running" if view.state in GOING_ON else "ran"
+        times.append(f"{verb} for {duration((view.updated - view.started).total_seconds())}")
     if view.eta_s is not None:
         times.append(f"about {duration(view.eta_s)} left")
     if view.updated is not None:

@@ -35,6 +35,10 @@ class Api:
         """The address of a flow run's page: of the newer pages, because the older ones do not draw charts."""
         return f"{self.ui_url}/v2/runs/flow-run/{flow_run_id}"
 
+    def artifact_page(self, artifact_id: object) -> str:
+        """The address of an artifact: from the run's page it is three clicks away, by its card, key and version."""
+        return f"{self.ui_url}/v2/artifacts/artifact/{artifact_id}"
+
 
 def server_environment(home: Path, host: str, port: int, *, full: bool) -> dict[str, str]:
     """The environment of a server on `home`'s database.

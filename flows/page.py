@@ -22,6 +22,7 @@ from flows.artifacts import (
     sheet_markdown,
     slug,
 )
+from flows.embedded import Api
 from flows.live import LiveJob, take_name
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ TROUBLE = frozenset({"gang_lost", "gang_not_built", "slot_retired", "journal_fai
 class JobPage:
     """The artifacts of one flow run. Not thread-safe: it belongs to the flow's event loop."""
 
-    def __init__(self, client: PrefectClient, flow_run_id: UUID, live: LiveJob, run_log: logging.Logger | Any) -> None:
+    def __init__(
+        self, client: PrefectClient, api: Api, flow_run_id: UUID, live: LiveJob, run_log: logging.Logger | Any
+    ) -> None:
         """Args:
         run_log: the flow run's logger, whose lines show on its page.
         """
-        self._client, self._run, self._live, self._log = client, flow_run_id, live, run_log
+        self._client, self._api, self._run, self._live, self._log = client, api, flow_run_id, live, run_log
         self._slug = slug(live.job_id)
         self._ids: dict[str, UUID] = {}
         self._sent: dict[str, str | float] = {}
@@ -73,7 +76,8 @@ class JobPage:
         view = self._live.view()
         failed = failures_line(view.failures, view.failures_total)
         text = f"{progress_line(view)} · {cost_line(view)}" + (f" · failed: {failed}" if failed else "")
-        self._log.info("%s", text)
+        report = self._ids.get(f"job-{self._slug}")
+        self._log.info("%s%s", text, f" · {self._api.artifact_page(report)}" if report else "")
 
     async def put_sheet(self, png: bytes, caption: str) -> None:
         """The job's contact sheet."""

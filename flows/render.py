@@ -68,7 +68,7 @@ def run_job(
     @contextmanager
     def view() -> Iterator[View]:
         try:
-            opened = prefect_api(chosen.prefect_home, settings.prefect.api_url)
+            opened = prefect_api(chosen.prefect_home, settings.prefect.api_url, settings.prefect.ui_url)
             with opened as resolve:
                 yield lambda live: FlowView(live, resolve, settings.prefect, cancel_poll_s=settings.farm.cancel_poll_s)
         except ServerError as error:

@@ -135,16 +135,27 @@ def configured_url(api_url: str | None = None) -> str | None:
 
 
 @contextlib.contextmanager
-def prefect_api(home: Path | None = None, api_url: str | None = None) -> Iterator[Callable[[], Api]]:
+def prefect_api(
+    home: Path | None = None, api_url: str | None = None, ui_url: str | None = None
+) -> Iterator[Callable[[], Api]]:
     """Resolve the Prefect API, start a server if there is none, and end it on leaving.
+
+    Args:
+        home: folder of Prefect's database; else Prefect's own choice.
+        api_url: the API to use; goes before Prefect's own setting.
+        ui_url: where people reach the pages of that API, when it is not where this process reaches it.
 
     Yields:
         a function that returns the API once it answers. A server starts in the background meanwhile, so that the
         caller can connect to Ray first and call this afterwards. It raises ServerError.
+
+    Raises:
+        ServerError: the API that the user named does not answer.
     """
     folder = prefect_home(home)
     if (url := configured_url(api_url)) is not None:
-        yield lambda: _configured(url)
+        configured = _configured(url, ui_url)
+        yield lambda: configured
         return
     if (dashboard := running_dashboard(folder)) is not None:
         yield lambda: Api(dashboard.url, dashboard.ui_url, "dashboard")
@@ -178,20 +189,20 @@ def prefect_settings(api: Api) -> Iterator[None]:
         yield
 
 
-def _configured(url: str) -> Api:
+def _configured(url: str, ui_url: str | None) -> Api:
     from prefect.client.orchestration import get_client
     from prefect.settings import get_current_settings, temporary_settings
 
     with temporary_settings({"api.url": url}):
         with get_client(sync_client=True) as client:
             problem = client.api_healthcheck()
-        ui_url = get_current_settings().ui_url or url.removesuffix("/").removesuffix("/api")
+        pages = ui_url or get_current_settings().ui_url or url.removesuffix("/").removesuffix("/api")
     if problem is not None:
         raise ServerError(
             f"the Prefect API {url} (PREFECT_API_URL) does not answer: {problem!r}. Start that server, or unset the"
             " variable to use an embedded one"
         )
-    return Api(url, ui_url.removesuffix("/"), "configured")
+    return Api(url, pages.removesuffix("/"), "configured")
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -49,7 +49,6 @@ class FlowView:
         self._thread = threading.Thread(target=context.run, args=(self._main,), name="prefect-flow", daemon=True)
 
     def __enter__(self) -> FlowView:
-        silence()
         self._thread.start()
         return self
 
@@ -68,6 +67,7 @@ class FlowView:
     def _main(self) -> None:
         try:
             try:
+                silence()
                 api = self._api = self._resolve()
             finally:
                 self._ready.set()

@@ -81,7 +81,7 @@ async def watch(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: fl
     async with get_client() as client:
         with hiccups_logged("former runs of the job were not closed"):
             await close_former_runs(client, live.job_id, live.store, flow_run_id)
-        page = JobPage(client, flow_run_id, live, get_run_logger())
+        page = JobPage(client, api, flow_run_id, live, get_run_logger())
         shards = _ShardWatch(live, page, progress_s)
         draw, look, summary = Pace(progress_s), Pace(cancel_poll_s), Pace(SUMMARY_S)
         while not live.wait(0):
@@ -96,8 +96,8 @@ async def watch(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: fl
             await asyncio.sleep(TICK_S)
         await shards.close()
         page.tell()
-        page.summarise()
         await page.update()
+        page.summarise()
         if live.sheet is not None:
             await page.put_sheet(live.sheet, "one picture per take")
     outcome = live.outcome or Outcome(ExitCode.FAULT, "failed", "ended without an outcome")

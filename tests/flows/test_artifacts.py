@@ -134,7 +134,7 @@ def test_large_jobs_stay_small_on_the_page() -> None:
     assert len(json.dumps(rows)) < 500_000
 
 
-def test_shards_are_named_by_what_is_left_of_them() -> None:
+def test_shards_with_something_left_are_named_by_their_shots() -> None:
     takes = pa.table(
         {
             "show": ["default"] * 5,
@@ -145,8 +145,11 @@ def test_shards_are_named_by_what_is_left_of_them() -> None:
         }
     )
     shards = shards_of(takes, frozenset({("default", "b", 1)}))
-    assert shards == {0: Shard("000: a (1)", 1), 2: Shard("002: e (1)", 1)}
-    assert shards_of(takes)[0].name == "000: a .. b (2)"
+    assert shards == {
+        0: Shard("000: a .. c (3)", 3, done=1, failed=1, before=2),
+        2: Shard("002: e (1)", 1),
+    }
+    assert [shard.state for shard in shards.values()] == ["waiting", "waiting"]
 
 
 def test_a_live_job_keeps_what_its_page_needs_and_no_more() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -164,6 +165,56 @@ async def install_twice(api: Api) -> None:
             (found,) = await client.read_automations_by_name(ZOMBIE)
             assert "rushes-render" in found.trigger.model_dump_json()
             assert not found.enabled, "a person disabled it"
+
+
+def test_the_zombie_automation_crashes_a_silent_run_and_no_other(prefect_server: str) -> None:
+    """Two runs send a heartbeat; one ends as CompletedWithFailures, the other falls silent."""
+    silent, ended = asyncio.run(_two_runs(Api(prefect_server, "", "configured")))
+    assert silent == "CRASHED"
+    assert ended == "COMPLETED"
+
+
+async def _two_runs(api: Api) -> tuple[str, str]:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.events import emit_event
+    from prefect.events.worker import EventsWorker
+    from prefect.states import Completed, Running
+
+    name = f"silent-{time.time_ns()}"
+
+    @flow(name=name)
+    async def nothing() -> None: ...
+
+    with prefect_settings(api):
+        async with get_client() as client:
+            automation = zombie_automation(name, timedelta(seconds=10))
+            created = await client.create_automation(automation)
+            try:
+                runs = [await client.create_flow_run(nothing) for _ in range(2)]
+                for run in runs:
+                    await client.set_flow_run_state(run.id, Running(), force=True)
+                    emit_event(
+                        event="prefect.flow-run.heartbeat",
+                        resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+                        related=[
+                            {
+                                "prefect.resource.id": f"prefect.flow.{run.flow_id}",
+                                "prefect.resource.role": "flow",
+                                "prefect.resource.name": name,
+                            }
+                        ],
+                    )
+                await EventsWorker.drain_all(at_exit=False)
+                await client.set_flow_run_state(runs[1].id, Completed(name="CompletedWithFailures"), force=True)
+                deadline = time.monotonic() + 60
+                while True:
+                    states = [(await client.read_flow_run(run.id)).state_type for run in runs]
+                    if (states[0] is not None and states[0].value == "CRASHED") or time.monotonic() > deadline:
+                        return str(states[0].value), str(states[1].value)
+                    await asyncio.sleep(0.5)
+            finally:
+                await client.delete_automation(created)
 
 
 def test_a_running_dashboard_is_found_and_used_and_leaves_nothing(home: Path) -> None:
