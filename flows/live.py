@@ -78,6 +78,8 @@ class LiveJob:
         self.flow_run_id: UUID | None = None
         """Of the Prefect flow run, once there is one; `run_page` is the address of its page."""
         self.run_page: str | None = None
+        self.page_lasts = False
+        """Whether that page is there when this process has ended: not with an embedded server."""
 
     # Written by the farm's threads
 

@@ -125,7 +125,8 @@ class Run:
                         outcome = self._render(live, tenure)
                     self._feed.close()
                     outcome, sheet = self._last_views(outputs, outcome)
-                    tenure.note({"gpu_s": asdict(self._all_books())})
+                    page = live.run_page if live.page_lasts else None
+                    tenure.note({"gpu_s": asdict(self._all_books()), "run_page": page})
                     tenure.release(LEASE_STATES.get(outcome.exit, "failed"), int(outcome.exit))
                 live.finish(outcome, sheet)
             except BaseException as error:
@@ -243,7 +244,7 @@ class Run:
         self._live.update(status)
         note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), "gpu_s": asdict(self._all_books())}
         if self._live.run_page:
-            note["run_page"] = self._live.run_page
+            note |= {"run_page": self._live.run_page, "flow_run_id": str(self._live.flow_run_id)}
         self._tenure.note(note)
         self._on_status({**status, "run_page": self._live.run_page})
 

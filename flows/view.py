@@ -114,6 +114,7 @@ def silence() -> None:
     Telemetry is switched by an environment variable only, and before Prefect is imported.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    import prefect.main  # noqa: F401  # sets its handlers up, once
     from prefect.logging.handlers import PrefectConsoleHandler
 
     for handler in logging.getLogger().handlers:
@@ -122,7 +123,7 @@ def silence() -> None:
 
 
 class _NotOfRuns(logging.Filter):
-    _OF_RUNS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
+    _OF_RUNS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "EventsWorker", "APILogWorker")
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.name.startswith(self._OF_RUNS)

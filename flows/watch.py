@@ -78,6 +78,7 @@ async def watch(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: fl
 
     flow_run_id: UUID = get_run_context().flow_run.id  # type: ignore[union-attr]
     live.flow_run_id, live.run_page = flow_run_id, api.run_page(flow_run_id)
+    live.page_lasts = api.kind != "embedded"
     async with get_client() as client:
         with hiccups_logged("former runs of the job were not closed"):
             await close_former_runs(client, live.job_id, live.store, flow_run_id)
