@@ -129,5 +129,5 @@ def _end(error: Exception, output: Output) -> int:
     if failure.refused:
         output.refused(failure.refused, failure.rows_total)
     output.error(str(failure), failure.hint)
-    output.result(failure_dict(failure.exit_code, str(failure), failure.refused))
+    output.result(failure_dict(failure.exit_code, str(failure), failure.refused, failure.rows_total))
     return failure.exit_code

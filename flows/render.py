@@ -88,8 +88,6 @@ def _nothing_to_render(planned: Planned, settings: Settings) -> JobReport:
 
     takes, store = planned.takes(), planned.store
     exit_code = ExitCode.FAULTS if takes.quarantined or planned.plan.refused else ExitCode.DONE
-    if not takes.total:
-        return report(planned, takes, GpuSeconds(), exit_code)
     store.probe()
     put_plan(store, planned.job_id, planned.plan.takes)
     paths = (layout.manifest_path(planned.job_id), layout.board_path(planned.job_id))

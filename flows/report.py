@@ -5,7 +5,7 @@ Nothing here imports more than the standard library, so that any part of the far
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -133,18 +133,16 @@ def refusal_dict(refusal: Any) -> dict[str, Any]:
     return {"row": refusal.row, "column": refusal.column, "value": refusal.value, "legal": refusal.legal}
 
 
-def failure_dict(exit_code: int, error: str, refused: Iterable[Any] = ()) -> dict[str, Any]:
-    """The object for a command that ended before it had a job: usage, catalog or store refused, an internal error."""
-    result: dict[str, Any] = {
-        "format": FORMAT,
-        "state": STATES[ExitCode(exit_code)],
-        "exit": int(exit_code),
-        "error": error,
-    }
-    rows = [refusal_dict(row) for row in refused]
-    if rows:
-        result["refused"] = rows
-    return result
+def failure_dict(exit_code: int, error: str, refused: Sequence[Any] = (), rows_total: int = 0) -> dict[str, Any]:
+    """The object for a command that ended before it had a job: usage, catalog or store refused, an internal error.
+
+    It has the keys of a job's result, so that a script reads `rows.refused` and `exit` in one place.
+    """
+    code = ExitCode(exit_code)
+    report = JobReport(
+        job_id=None, store=None, state=STATES[code], exit=code, rows=Rows(rows_total, refused), error=error
+    )
+    return report.as_dict()
 
 
 def verify_dict(audit: Any) -> dict[str, Any]:

@@ -145,10 +145,13 @@ class Ledger:
 
     def verdict(self) -> tuple[str, int | None]:
         """State and exit code; the code is None while the job is not over."""
-        if self.lease is None:
-            return "pending", None
-        if not self.lease.final:
-            return ("interrupted" if self.owner_gone else "running"), None
+        if self.lease is None or not self.lease.final:
+            if self.lease is not None and not self.owner_gone:
+                return "running", None
+            if not self.counts().pending:  # all was there already, or the owner went right after its last take
+                code = ExitCode.FAULTS if self.counts().quarantined or self.rows().refused else ExitCode.DONE
+                return STATES[code], code
+            return ("pending" if self.lease is None else "interrupted"), None
         exit_code = self.lease.exit_code
         if exit_code in (ExitCode.DONE, ExitCode.FAULTS) and self.counts().pending:
             return "pending", None  # a round was opened, or a film was forgotten, since it ended

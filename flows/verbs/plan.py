@@ -87,7 +87,7 @@ def make_plan(
 
     Raises:
         CatalogError: it cannot be read, or lacks a required column.
-        Failure: every row was refused (exit 1), or one with `strict` (exit 2).
+        Failure: a row was refused, with `strict` (exit 2).
         StoreRefused, StoreUnavailable: the store cannot be listed.
     """
     from catalogs import plan, read
@@ -114,13 +114,6 @@ def make_plan(
             _committed(store),
             digest_input=_digests(roots, settings),
             shard_takes=settings.farm.shard_takes,
-        )
-    if planned.rows_total and len(planned.refused) == planned.rows_total:
-        raise Failure(
-            f"every row of {catalog or 'the prompt'} was refused",
-            exit_code=ExitCode.FAULTS,
-            refused=planned.refused,
-            rows_total=planned.rows_total,
         )
     if strict and planned.refused:
         raise Failure(

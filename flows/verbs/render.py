@@ -153,7 +153,8 @@ def print_report(report: JobReport, wall_s: float, settings: Settings, output: O
     """Tells people how a job ended, and where its films and its board are."""
     takes, gpu_s = report.takes, report.gpu_s
     if not takes.rendered and not takes.pending and not gpu_s.spent:
-        output.line(f"Nothing to render: {takes.cached:,} of {plural(takes.total, 'take')} stood in the store already.")
+        left = f"{takes.cached:,} of {plural(takes.total, 'take')} stood in the store already"
+        output.line(f"Nothing to render: {left if takes.total else 'the catalog has no row that can be'}.")
     else:
         output.line(
             f"{report.state}: {takes.committed:,} of {plural(takes.total, 'take')} committed "

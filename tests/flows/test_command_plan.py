@@ -103,7 +103,7 @@ def test_all_rows_refused_is_exit_1_with_the_rows(model: Path, tmp_path: Path, c
     catalog = write_catalog(tmp_path / "c.parquet", BAD[:1])
     ran = run(capsys, "plan", catalog, "--out", tmp_path / "out", "--model", model, "--json")
     assert ran.code == 1
-    assert ran.json["exit"] == 1 and ran.json["refused"][0]["column"] == "shot_id"
+    assert ran.json["exit"] == 1 and ran.json["rows"]["refused"][0]["column"] == "shot_id"
     assert "../x" in ran.err
 
 
@@ -111,7 +111,7 @@ def test_strict_refuses_the_catalog(model: Path, tmp_path: Path, capsys: Any) ->
     catalog = write_catalog(tmp_path / "c.parquet", [*shots(2), *BAD])
     words = ["plan", catalog, "--out", tmp_path / "out", "--model", model, "--strict", "--json"]
     ran = run(capsys, *words)
-    assert ran.code == 2 and len(ran.json["refused"]) == 2
+    assert ran.code == 2 and len(ran.json["rows"]["refused"]) == 2
     assert run(capsys, *["plan", write_catalog(tmp_path / "good.parquet", shots(1)), *words[2:]]).code == 0
 
 

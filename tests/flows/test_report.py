@@ -54,11 +54,14 @@ def test_an_error_is_a_key_only_where_there_is_one() -> None:
 
 @pytest.mark.parametrize("code", list(ExitCode))
 def test_failure_says_state_exit_and_error(code: ExitCode) -> None:
-    assert failure_dict(code, "why") == {"format": 1, "state": STATES[code], "exit": int(code), "error": "why"}
+    found = failure_dict(code, "why")
+    assert (found["format"], found["state"], found["exit"], found["error"]) == (1, STATES[code], int(code), "why")
+    assert set(found) - {"error"} == set(JobReport("j", "s", "done", 0).as_dict()), "the keys of every result"
 
 
 def test_failure_of_a_catalog_lists_its_rows() -> None:
-    assert failure_dict(2, "why", [Refusal(0, "a", "b", "c")])["refused"] == [refusal_dict(Refusal(0, "a", "b", "c"))]
+    found = failure_dict(2, "why", [Refusal(0, "a", "b", "c")], 5)
+    assert found["rows"] == {"total": 5, "refused": [refusal_dict(Refusal(0, "a", "b", "c"))]}
 
 
 def test_verify_report_is_exactly_the_object_of_the_design() -> None:
