@@ -10,12 +10,12 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from flows.artifacts import slug
-from flows.embedded import ServerProcess
 from infra.store import open_store
 from infra.store.commits import read_commits
 from infra.store.jobs import read_manifest
@@ -32,6 +32,7 @@ from tests.flows.fake_job import (
     store_of,
     write_catalog,
 )
+from tests.flows.gate import Gate
 
 KEY = slug(JOB)
 GONE_S = 30.0
@@ -355,27 +356,26 @@ def test_cancel_in_the_dashboard_of_a_served_run(tmp_path: Path, prefect: Prefec
     assert (lease.state, lease.exit_code) == ("cancelled", 130)
 
 
-def test_the_budget_ends_a_job_even_when_prefect_has_gone(tmp_path: Path) -> None:
-    """The server is killed half-way: the view is gone, the job goes on, and ends by its budget with 3."""
-    home = tmp_path / "home"
-    server = ServerProcess(home)
-    server.start()
-    api = server.wait_ready(PATIENCE_S)
+def test_the_budget_ends_a_job_even_when_prefect_has_gone(tmp_path: Path, prefect: Prefect) -> None:
+    """The way to the server is cut half-way: the view is gone, the job goes on, and ends by its budget with 3."""
     write_catalog(tmp_path, shots(8, "sleep=1"))
-    process = start(tmp_path, api=api.url, budget=3.0)
-    try:
-        eventually(lambda: committed(tmp_path), PATIENCE_S)
-        os.kill(server.pid, signal.SIGKILL)
-        ended = finish(process, PATIENCE_S)
-    finally:
-        process.kill()
-        server.stop()
+    address = urlsplit(prefect.url)
+    with Gate(str(address.hostname), int(address.port or 0)) as gate:
+        process = start(tmp_path, api=f"http://127.0.0.1:{gate.port}/api", budget=3.0)
+        try:
+            eventually(lambda: committed(tmp_path), PATIENCE_S)
+            (run,) = prefect.runs(store_of(tmp_path))
+            gate.shut()
+            ended = finish(process, PATIENCE_S)
+        finally:
+            process.kill()
     assert ended.code == 3
     assert ended.report["state"] == "stopped"
     assert "budget" in ended.report["error"]
     assert 0 < ended.report["takes"]["pending"] < 8
     states = read_manifest(open_store(tmp_path / "store"), JOB)["state"].to_pylist()
     assert states.count("committed") == ended.report["takes"]["committed"]
+    assert prefect.runs(store_of(tmp_path))[0]["state_type"] == run["state_type"] == "RUNNING"
 
 
 def test_planning_again_while_nothing_was_rendered_is_the_same_job(tmp_path: Path) -> None:
