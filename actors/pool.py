@@ -15,19 +15,9 @@ from ray.exceptions import RayActorError, RayError
 
 from actors.dispatcher import DispatcherActor, dispatcher_name
 from actors.gang import Gang
-from actors.job import NAMESPACE, GangShape, JobSpec
-from actors.placement import (
-    Cluster,
-    GangNotBuilt,
-    JobOver,
-    NoRoom,
-    confirm_ended,
-    end,
-    place,
-    responsive,
-    shape_for,
-    start,
-)
+from actors.job import NAMESPACE, JobSpec
+from actors.lending import Borrower, Lender, at_most
+from actors.placement import Cluster, confirm_ended, shape_for
 from actors.processes import ProcessId
 from actors.remote import actor
 from infra.names import check_import_names
@@ -35,44 +25,30 @@ from infra.names import check_import_names
 log = logging.getLogger(__name__)
 
 POOL_NAME = "rushes-pool"
-IDLE_S = 300.0
-"""Seconds for which a gang that nobody uses stays warm."""
-SHARE_S = 5.0
-"""Seconds for which a job keeps a gang before it hands it to a job that has too few, at the end of a take."""
 LIVES = 4
 """How often a job's dispatcher is started before the job is given up."""
-_PLACE_S = 2.0
+_STOP_CALL_S = 3.0
 
 
 class JobRefused(Exception):
     """The pool does not take this job: another owner has it, or the job is not known."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     spec: JobSpec
-    shape: GangShape
-    at_once: int
+    borrower: Borrower
+    slots: int
     heard: float = field(default_factory=time.monotonic)
     dispatcher: Any = None
     process: ProcessId | None = None
     runner: asyncio.Task[None] | None = None
     result: dict[str, Any] | None = None
     stopping: bool = False
-    withdrawn: bool = False
-    starved: int = 0
-    builds: set[asyncio.Task[Gang]] = field(default_factory=set)
 
     @property
-    def live(self) -> bool:
-        return not self.stopping and self.result is None
-
-
-@dataclass
-class _Kept:
-    gang: Gang
-    job: str | None
-    since: float = field(default_factory=time.monotonic)
+    def state(self) -> str:
+        return "over" if self.result is not None else "stopping" if self.stopping else "running"
 
 
 class Pool:
@@ -82,9 +58,7 @@ class Pool:
         check_import_names()
         logging.getLogger().setLevel(logging.INFO)
         self._jobs: dict[str, _Job] = {}
-        self._gangs: dict[str, _Kept] = {}
-        self._placing = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._lender = Lender()
         self._watcher: asyncio.Task[None] | None = None
 
     # Called by clients
@@ -104,9 +78,11 @@ class Pool:
                 )
             await self.stop(spec.job_id, f"epoch {spec.epoch} took over")
         spec.policy()
-        shape, at_once = shape_for(spec, Cluster.now())
+        shape, slots = shape_for(spec, Cluster.now())
         await self.close(spec.job_id)
-        job = self._jobs[spec.job_id] = _Job(spec, shape, at_once)
+        borrower = Borrower(spec.job_id, shape, spec.farm.load_timeout_s)
+        self._lender.admit(borrower)
+        job = self._jobs[spec.job_id] = _Job(spec, borrower, slots)
         job.runner = asyncio.ensure_future(self._run(job))
         if self._watcher is None:
             self._watcher = asyncio.ensure_future(self._watch())
@@ -132,16 +108,13 @@ class Pool:
         job = self._known(job_id)
         if job.result is not None or job.runner is None:
             return
-        began = time.monotonic()
+        ends = time.monotonic() + job.spec.farm.stop_s
         job.stopping = True
-        self._notify()
+        self._lender.close(job.borrower)
         if job.dispatcher is not None:
-            await _at_most(3.0, job.dispatcher.stop.remote("stopped", reason))
-        for build in job.builds:
-            build.cancel()
-        await self._end_gangs(job)
-        left = job.spec.farm.stop_s - (time.monotonic() - began)
-        await asyncio.wait([job.runner], timeout=max(1.0, left * 0.8))
+            await at_most(_STOP_CALL_S, _or_dead(job.dispatcher.stop.remote("stopped", reason)))
+        await self._lender.end_all(job.borrower)
+        await asyncio.wait([job.runner], timeout=max(1.0, 0.8 * (ends - time.monotonic())))
         if not job.runner.done() and job.dispatcher is not None:
             log.warning("the dispatcher of %s does not end: killing it", job_id)
             ray.kill(job.dispatcher)  # its finishers are its own, and go with it
@@ -158,95 +131,41 @@ class Pool:
             ray.kill(job.dispatcher)
         if job.process is not None:
             await confirm_ended([job.process])
+        self._lender.dismiss(job.borrower)
         if self._jobs.get(job_id) is job:
             del self._jobs[job_id]
 
     async def describe(self) -> dict[str, Any]:
-        """Jobs and gangs, for ``doctor``, ``top`` and tests."""
-        return {
-            "jobs": {
-                name: {
-                    "state": "running" if job.live else "over" if job.result else "stopping",
-                    "gangs": self._held(name),
-                }
-                for name, job in self._jobs.items()
-            },
-            "gangs": [
-                {
-                    "id": kept.gang.id,
-                    "job": kept.job,
-                    "size": kept.gang.shape.size,
-                    "layout": kept.gang.layout,
-                    "processes": [(process.node_id, process.pid) for process in kept.gang.processes],
-                }
-                for kept in self._gangs.values()
-            ],
+        """Jobs (state, gangs held) and gangs, for ``doctor``, ``top`` and tests."""
+        jobs = {
+            name: {"state": job.state, "gangs": self._lender.held(job.borrower)} for name, job in self._jobs.items()
         }
+        return {"jobs": jobs, "gangs": self._lender.describe()}
 
     # Called by dispatchers
 
     async def borrow(self, job_id: str) -> Gang:
-        """Lends a gang of the job's shape: an idle one, else a new one, else the next that comes free.
-
-        Raises JobOver, GangNotBuilt.
-        """
-        job = self._known(job_id)
-        starved = False
-        try:
-            while job.live and not job.withdrawn:
-                if self._in_turn(job_id):
-                    gang = await self._idle(job) or await self._build(job)
-                    if gang is not None:
-                        return gang
-                    if await self._evict(job):
-                        continue
-                    if not starved:
-                        starved, job.starved = True, job.starved + 1
-                await self._wait(1.0)
-        finally:
-            job.starved -= starved
-        raise JobOver(f"job {job_id} is over")
+        """Lends a gang of the job's shape. Raises JobOver, GangNotBuilt."""
+        return await self._lender.borrow(self._known(job_id).borrower)
 
     async def withdraw(self, job_id: str) -> None:
         """The job needs no more gangs than it has: whoever waits for one of it gets JobOver."""
-        job = self._jobs.get(job_id)
-        if job is not None:
-            job.withdrawn = True
-            for build in job.builds:
-                build.cancel()
-            self._notify()
+        self._lender.close(self._known(job_id).borrower)
 
     async def keep(self, job_id: str, gang_id: str) -> bool:
         """Whether a dispatcher may start another take on a gang, or has to give it back."""
-        job, kept = self._jobs.get(job_id), self._gangs.get(gang_id)
-        if job is None or kept is None or not job.live or kept.job != job_id:
-            return False
-        mine = self._held(job_id)
-        return time.monotonic() - kept.since < SHARE_S or not any(
-            other.starved and (self._held(name) == 0 or self._held(name) + 1 < mine)
-            for name, other in self._jobs.items()
-            if name != job_id and other.live
-        )
+        job = self._jobs.get(job_id)
+        return job is not None and job.state == "running" and self._lender.may_keep(job.borrower, gang_id)
 
     async def give_back(self, job_id: str, gang_id: str) -> None:
         """The gang is idle and well. It stays warm, unless its job was stopped: then nothing of it may be left."""
-        kept = self._gangs.get(gang_id)
-        if kept is None or kept.job != job_id:
-            return
-        job = self._jobs.get(job_id)
-        if job is None or job.stopping:
-            await self._end(kept)
-        else:
-            kept.job, kept.since = None, time.monotonic()
-        self._notify()
+        job = self._known(job_id)
+        await self._lender.give_back(job.borrower, gang_id, end=job.stopping)
 
     async def lost(self, job_id: str, gang_id: str, why: str) -> None:
         """Ends a gang that is not well. Returns when its processes are confirmed gone."""
-        kept = self._gangs.get(gang_id)
-        if kept is not None and kept.job == job_id:
-            log.warning("gang %s of %s is ended: %s", gang_id, job_id, why)
-            await self._end(kept)
-        self._notify()
+        log.warning("gang %s of %s is ended: %s", gang_id, job_id, why)
+        await self._lender.lost(self._known(job_id).borrower, gang_id)
 
     # Inside
 
@@ -264,75 +183,25 @@ class Pool:
             except RayError as error:
                 reason = f"the dispatcher failed: {error}"
             job.dispatcher = None
-            await self._end_gangs(job)  # they render for nobody now
+            await self._lender.end_all(job.borrower)  # they render for nobody now
             if job.stopping:
                 break
+            job.borrower.closed = False  # the one that died may have withdrawn
             log.warning("%s: %s", spec.job_id, reason)
         if job.result is None:
             state = "stopped" if job.stopping else "failed"
             job.result = {"job_id": spec.job_id, "state": state, "error": reason}
-        await self._end_gangs(job)
-        self._notify()
+        await self._lender.end_all(job.borrower)
 
     async def _start_dispatcher(self, job: _Job, life: int) -> Any:
         me = ray.get_runtime_context().current_actor
         name = dispatcher_name(job.spec.job_id)
         for _ in range(50):
             try:
-                return DispatcherActor.options(name=name, namespace=NAMESPACE).remote(job.spec, me, job.at_once, life)
+                return DispatcherActor.options(name=name, namespace=NAMESPACE).remote(job.spec, me, job.slots, life)
             except ValueError:  # the name of the one that died is not free yet
                 await asyncio.sleep(0.1)
         raise RayError(f"the name {name} is taken in this cluster")
-
-    async def _idle(self, job: _Job) -> Gang | None:
-        for kept in [kept for kept in self._gangs.values() if kept.job is None and kept.gang.shape == job.shape]:
-            kept.job, kept.since = job.spec.job_id, time.monotonic()  # before anything is awaited: it is taken
-            if await responsive(kept.gang) and job.live:
-                return kept.gang
-            await self._end(kept)
-        return None
-
-    async def _build(self, job: _Job) -> Gang | None:
-        """A new gang, lent to the job; None when there is no room for one now."""
-        try:
-            async with self._placing:
-                placed = await place(job.shape, patience_s=_PLACE_S)
-        except NoRoom:
-            return None
-        build = asyncio.ensure_future(start(job.shape, placed, load_s=job.spec.farm.load_timeout_s))
-        job.builds.add(build)
-        try:
-            gang = await build
-        except asyncio.CancelledError:
-            raise JobOver(f"job {job.spec.job_id} is over") from None
-        except GangNotBuilt:
-            self._notify()
-            raise
-        finally:
-            job.builds.discard(build)
-        kept = self._gangs[gang.id] = _Kept(gang, job.spec.job_id)
-        if not job.live:
-            await self._end(kept)
-            raise JobOver(f"job {job.spec.job_id} is over")
-        return gang
-
-    async def _evict(self, job: _Job) -> bool:
-        """Ends the gang of another shape that has been idle longest, to make room. False when there is none."""
-        idle = [kept for kept in self._gangs.values() if kept.job is None and kept.gang.shape != job.shape]
-        if not idle:
-            return False
-        await self._end(min(idle, key=lambda kept: kept.since))
-        return True
-
-    async def _end_gangs(self, job: _Job) -> None:
-        mine = [kept for kept in self._gangs.values() if kept.job == job.spec.job_id]
-        await asyncio.gather(*(self._end(kept) for kept in mine))
-
-    async def _end(self, kept: _Kept) -> None:
-        self._gangs.pop(kept.gang.id, None)
-        left = await end(kept.gang)
-        if left:
-            log.error("gang %s: not confirmed gone: %s", kept.gang.id, left)
 
     async def _watch(self) -> None:
         """Ends jobs whose owner fell silent, and gangs that nobody has used for long."""
@@ -342,46 +211,23 @@ class Pool:
             silent = [name for name, job in self._jobs.items() if now - job.heard > job.spec.farm.heartbeat_lapse_s]
             for name in silent:
                 log.warning("job %s: no heartbeat of its owner, ending it", name)
-            idle = [kept for kept in self._gangs.values() if kept.job is None and now - kept.since > IDLE_S]
-            done = await asyncio.gather(
-                *(self.close(name) for name in silent), *(self._end(kept) for kept in idle), return_exceptions=True
-            )
-            for error in done:
-                if isinstance(error, BaseException):
-                    log.error("the pool could not clean up", exc_info=error)
-
-    def _in_turn(self, job_id: str) -> bool:
-        """No other job waits that holds fewer gangs."""
-        mine = self._held(job_id)
-        return not any(
-            other.starved and self._held(name) < mine
-            for name, other in self._jobs.items()
-            if name != job_id and other.live
-        )
-
-    def _held(self, job_id: str) -> int:
-        return sum(kept.job == job_id for kept in self._gangs.values())
+            chores = [*(self.close(name) for name in silent), self._lender.end_stale()]
+            for outcome in await asyncio.gather(*chores, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    log.error("the pool could not clean up", exc_info=outcome)
 
     def _known(self, job_id: str) -> _Job:
         if job_id not in self._jobs:
             raise JobRefused(f"the pool knows no job {job_id}")
         return self._jobs[job_id]
 
-    async def _wait(self, timeout_s: float) -> None:
-        await _at_most(timeout_s, self._changed.wait())
 
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-
-async def _at_most(seconds: float, what: Any) -> None:
-    """Waits for something, but not for ever; a Ray error of it is somebody else's to notice."""
+async def _or_dead(call: Any) -> None:
+    """Waits for a call to an actor that may be dead: whoever follows its ``run`` is told of that."""
     try:
-        async with asyncio.timeout(seconds):
-            await what
-    except (TimeoutError, RayActorError):
-        return
+        await call
+    except RayActorError as error:
+        log.info("not told, because it has died: %s", error)
 
 
 PoolActor = actor(Pool, num_cpus=0)

@@ -6,15 +6,17 @@ A report counts only while its attempt owns the take; later ones are counted as 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from actors.accounts import Accounts
+from actors.budgets import Budgets, Room
 from actors.errors import ErrorClass
 from actors.policy import LIVE, Assignment, JobState, Policy, State, Verdict
 from actors.slots import Slot, Slots
 from actors.takes import Shape, Take, TakeQueue
+from actors.tally import Tally
 
 _SUPERSEDED = Verdict("superseded")
 _SETTLED = (State.COMMITTED, State.CACHED, State.QUARANTINED)
@@ -33,7 +35,6 @@ class _Course:
     precision: str | None = None
     low_memory: bool = False
     slot: Slot = None
-    reserved: float = 0.0  # what budgets count for this take while it is live
     seconds: float = 0.0  # of the render that is being finished now
     lost_seconds: float = 0.0  # of the last render whose finishing was lost, booked as failed
 
@@ -58,10 +59,8 @@ class Scheduler:
         self._courses: dict[int, _Course] = {}
         self._queue = TakeQueue()
         self._parked: dict[tuple[str, str], list[Take]] = defaultdict(list)
-        self._states: Counter[State] = Counter()
-        self._shards: dict[int, Counter[State]] = defaultdict(Counter)
-        self._before: dict[tuple[str, str], float] = defaultdict(float)
-        self._in_flight: dict[tuple[str, str], list[float]] = {}  # what a shot's live takes cost
+        self._tally = Tally()
+        self._budgets = Budgets(self.accounts, self.policy.budget_gpu_s)
         self._farm_faults = 0
         self._quarantines = 0
         self._stop: JobState | None = None
@@ -76,33 +75,33 @@ class Scheduler:
             course = self._courses[take.id] = _Course(take)
             self.unloaded = max(0, self.unloaded - 1)
             self._queue.push(take, at=take.not_before)
-            self._count(course, +1)
+            self._tally.add(take.shard, course.state)
 
     def add_settled(self, shard: int, *, cached: int = 0, quarantined: int = 0, seconds: float = 0.0) -> None:
         """Counts takes of a shard that need no rendering: commits found, and what those had cost; takes given up."""
-        self._settle(shard, State.CACHED, cached)
-        self._settle(shard, State.QUARANTINED, quarantined)
+        self._tally.add(shard, State.CACHED, cached)
+        self._tally.add(shard, State.QUARANTINED, quarantined)
         self.accounts.book_cached(seconds)
 
     def charge(self, shot: tuple[str, str], seconds: float) -> None:
         """Counts what takes of a shot had cost before this job began towards the shot's budget, and nowhere else."""
-        self._before[shot] += seconds
+        self._budgets.charge(shot, seconds)
 
     # Takes go out
 
     def next(self, slot: Slot, now: float, near: Shape | None = None) -> Assignment | None:
         """Hands a take to a slot, or None: nothing is due, the budget is in use, or the job is ending."""
         self.slots.add(slot)
-        if self._stop or self.slots.retired(slot) or self._over_budget():
+        if self._stop or self.slots.retired(slot) or self._budgets.job_is_full:
             return None
         while (take := self._queue.pop(now, near)) is not None:
-            course = self._courses[take.id]
-            if take.budget is not None and self._spent_on(take.shot) >= take.budget:
-                self._move(course, State.HELD)
-            elif take.budget is not None and self._spoken_for(take) >= take.budget:
-                self._parked[take.shot].append(take)  # the shot's other takes may use it up: wait for them
-            else:
+            course, room = self._courses[take.id], self._budgets.room(take)
+            if room is Room.FREE:
                 return self._start(course, slot)
+            if room is Room.NONE:
+                self._move(course, State.HELD)
+            else:
+                self._parked[take.shot].append(take)
         return None
 
     def next_due(self) -> float | None:
@@ -116,10 +115,8 @@ class Scheduler:
         course = self._owned(take, attempt)
         if course is None or course.state is not State.RUNNING:
             return False
-        reserved = self._in_flight[course.take.shot]
-        reserved.remove(course.reserved)
-        reserved.append(seconds)  # known now, where only the plan's estimate was
-        course.seconds = course.reserved = seconds
+        course.seconds = seconds
+        self._budgets.reserve(course.take, seconds)  # known now, where only the plan's estimate was
         self._move(course, State.FINISHING)
         return True
 
@@ -211,17 +208,17 @@ class Scheduler:
     @property
     def rendering(self) -> int:
         """Takes that occupy a gang now."""
-        return self._states[State.RUNNING]
+        return self._tally[State.RUNNING]
 
     @property
     def waiting(self) -> int:
         """Takes that are loaded and may still be handed out."""
-        return self._states[State.PENDING]
+        return self._tally[State.PENDING]
 
     @property
     def live(self) -> int:
         """Takes being rendered or finished now."""
-        return sum(self._states[state] for state in LIVE)
+        return self._tally.live
 
     @property
     def state(self) -> JobState:
@@ -230,31 +227,18 @@ class Scheduler:
             return "running"
         if self._stop:
             return self._stop
-        waiting = self._states[State.PENDING] + self.unloaded
-        if waiting and not self._over_budget():
+        waiting = self.waiting + self.unloaded
+        if waiting and not self._budgets.job_is_full:
             return "running"
-        return "budget" if waiting or self._states[State.HELD] else "done"
+        return "budget" if waiting or self._tally[State.HELD] else "done"
 
     def counts(self) -> dict[str, int]:
         """Takes by state; the states are disjoint and add up to ``total``. Held takes count as pending."""
-        return _summary(self._states, self.unloaded)
+        return self._tally.counts(self.unloaded)
 
     def shards(self) -> list[dict[str, int]]:
         """Per shard, in order: shard, total, done (committed or cached), running, failed (quarantined)."""
-        rows = []
-        for shard, states in sorted(self._shards.items()):
-            row = _summary(states)
-            done = row["committed"] + row["cached"]
-            rows.append(
-                {
-                    "shard": shard,
-                    "total": row["total"],
-                    "done": done,
-                    "running": row["running"],
-                    "failed": row["quarantined"],
-                }
-            )
-        return rows
+        return self._tally.shards()
 
     def state_of(self, take: int) -> State:
         return self._courses[take].state
@@ -270,20 +254,17 @@ class Scheduler:
 
     def _start(self, course: _Course, slot: Slot) -> Assignment:
         course.attempt += 1
-        course.slot, course.seconds, course.reserved = slot, 0.0, course.take.cost
+        course.slot, course.seconds = slot, 0.0
         self._move(course, State.RUNNING)
-        self._in_flight.setdefault(course.take.shot, []).append(course.reserved)
+        self._budgets.reserve(course.take, course.take.cost)
         return Assignment(course.take, course.attempt, course.precision, course.low_memory)
 
     def _land(self, course: _Course, state: State) -> None:
         """A live take comes to rest; takes of its shot that waited for the shot's budget are looked at again."""
-        shot = course.take.shot
-        self._in_flight[shot].remove(course.reserved)
-        if not self._in_flight[shot]:
-            del self._in_flight[shot]
+        self._budgets.release(course.take)
         self._move(course, state)
         self.planned_settled += course.take.cost if state in _SETTLED else 0.0
-        for take in self._parked.pop(shot, ()):
+        for take in self._parked.pop(course.take.shot, ()):
             self._queue.push(take)
 
     def _succeeded(self, course: _Course, state: State) -> None:
@@ -327,38 +308,6 @@ class Scheduler:
         if self._farm_faults >= self.policy.farm_faults:
             self.stop("failed", f"{self._farm_faults} faults of the farm in a row and no take was committed ({what})")
 
-    def _over_budget(self) -> bool:
-        cap = self.policy.budget_gpu_s
-        if cap is None:
-            return False
-        return self.accounts.spent + sum(map(sum, self._in_flight.values())) >= cap
-
-    def _spent_on(self, shot: tuple[str, str]) -> float:
-        return self.accounts.spent_on(shot) + self._before.get(shot, 0.0)
-
-    def _spoken_for(self, take: Take) -> float:
-        return self._spent_on(take.shot) + sum(self._in_flight.get(take.shot, ()))
-
     def _move(self, course: _Course, state: State) -> None:
-        self._count(course, -1)
+        self._tally.move(course.take.shard, course.state, state)
         course.state = state
-        self._count(course, +1)
-
-    def _count(self, course: _Course, by: int) -> None:
-        self._states[course.state] += by
-        self._shards[course.take.shard][course.state] += by
-
-    def _settle(self, shard: int, state: State, takes: int) -> None:
-        self._states[state] += takes
-        self._shards[shard][state] += takes
-
-
-def _summary(states: Mapping[State, int], unloaded: int = 0) -> dict[str, int]:
-    row = {
-        "pending": states.get(State.PENDING, 0) + states.get(State.HELD, 0) + unloaded,
-        "running": states.get(State.RUNNING, 0) + states.get(State.FINISHING, 0),
-        "committed": states.get(State.COMMITTED, 0),
-        "cached": states.get(State.CACHED, 0),
-        "quarantined": states.get(State.QUARANTINED, 0),
-    }
-    return {"total": sum(row.values()), **row}

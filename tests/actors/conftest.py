@@ -18,3 +18,11 @@ def farm() -> Iterator[Connection]:
     os.environ.update({"RAY_worker_niceness": "0"})
     with connect(num_cpus=2, auth="disabled") as connection:
         yield connection
+
+
+@pytest.fixture(autouse=True)
+def close_jobs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that fails leaves no job behind for the next one."""
+    yield
+    if "farm" in request.fixturenames:
+        request.getfixturevalue("farm").close_jobs()

@@ -37,7 +37,7 @@ def test_stop_leaves_neither_gang_nor_finisher(farm: Connection, tmp_path: Path)
     assert not any(gang["job"] == "job" for gang in farm.describe()["gangs"])
     gone = {process.pid for process in ranks} - {process.pid for process in workers("Rank")}
     assert len(gone) >= 2
-    assert not [process for process in finishers if process.is_running()]
+    assert not {process.pid for process in finishers} & {process.pid for process in workers("Finisher")}
     takes = status["takes"]
     assert takes["running"] == 0
     assert takes["committed"] + takes["pending"] == 20
@@ -168,8 +168,8 @@ def test_kill_9_of_the_owner_leaves_no_process(tmp_path: Path) -> None:
         text=True,
         env={**os.environ, "RAY_AUTH_MODE": "disabled"},
     )
+    assert owner.stdout is not None
     try:
-        assert owner.stdout is not None
         assert owner.stdout.readline().strip() == "rendering"
         children = psutil.Process(owner.pid).children(recursive=True)
         names = [" ".join(process.cmdline()[:1]) for process in children]
@@ -177,6 +177,7 @@ def test_kill_9_of_the_owner_leaves_no_process(tmp_path: Path) -> None:
     finally:
         owner.kill()
         owner.wait()
+        owner.stdout.close()
 
     def left() -> list[psutil.Process]:
         living = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]

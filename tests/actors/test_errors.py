@@ -62,10 +62,9 @@ def test_every_kind_has_its_class(exception: Exception, error: str, whose: str) 
 def test_also_behind_rays_wrapping_and_behind_a_cause(exception: Exception, error: str, whose: str) -> None:
     wrapped = raised.RayTaskError("render", "the remote traceback", exception)
     assert classify(wrapped) == (ErrorClass(error), whose)
-    try:
-        raise KeyError("outer") from exception
-    except KeyError as outer:
-        assert classify(outer) == (ErrorClass(error), whose)
+    outer = KeyError("outer")
+    outer.__cause__ = exception  # as `raise outer from exception` sets it
+    assert classify(outer) == (ErrorClass(error), whose)
 
 
 def test_a_circle_of_causes_ends() -> None:
