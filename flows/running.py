@@ -74,6 +74,7 @@ class Run:
         self._feed: PosterFeed | None = None
         self._tenure: Tenure | None = None
         self._books = GpuSeconds()
+        self._last_event = 0
         self._open: set[TakeKey] = set()
         self._resolved: dict[TakeKey, str] = {}
 
@@ -236,8 +237,6 @@ class Run:
         )
 
     # Told by the farm
-
-    _last_event = 0
 
     def _on_farm_status(self, status: Mapping[str, Any]) -> None:
         assert self._live is not None and self._tenure is not None

@@ -87,10 +87,11 @@ class FlowView:
         from prefect.client.orchestration import get_client
 
         from flows import automations
-        from flows.watch import watch_flow
+        from flows.watch import hiccups_logged, watch_flow
 
-        async with get_client() as client:
-            await automations.install(client)
+        with hiccups_logged("the zombie automation was not installed"):
+            async with get_client() as client:
+                await automations.install(client)
         flow: Any = watch_flow(self._live, api, progress_s=self._prefect.progress_s, cancel_poll_s=self._cancel_poll_s)
         with tags("rushes", job_tag(self._live.job_id)):
             state = await flow(self._live.job_id, self._live.store, return_state=True)

@@ -310,17 +310,18 @@ def test_after_kill_nothing_is_left_and_the_next_run_renders_only_the_rest(tmp_p
 
 
 def test_a_signal_stops_an_embedded_run_and_its_server_remembers_it(tmp_path: Path) -> None:
-    """No API anywhere: an embedded server on a home of its own. SIGINT stops; the home still has the run."""
+    """No API anywhere: an embedded server on a home of its own. Ctrl-C, which the whole process group gets, stops the
+    job; the home still has the run.
+    """
     from flows.server import prefect_api
 
     home = tmp_path / "home"
     write_catalog(tmp_path, shots(4, "sleep=30"))
     process = start(tmp_path, home=home)
     try:
-        eventually(lambda: "ray::" in " ".join(" ".join(c.cmdline()) for c in descendants(process)), PATIENCE_S)
-        time.sleep(3)
+        eventually(lambda: "gang ready" in (tmp_path / "log.0").read_text(), PATIENCE_S)
         children = descendants(process)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         ended = finish(process, PATIENCE_S)
     finally:
         process.kill()
