@@ -41,13 +41,13 @@ def job(
     folder: Path, shots: Iterable[Mapping[str, Any]], *, job_id: str = "job", limits: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> JobSpec:  # fmt: skip
-    """Plans shots into the store at folder/store; unset columns get defaults."""
+    """Plans shots into ``store``, else into one at folder/store; unset columns get defaults."""
     rows = list(shots)
     names = dict.fromkeys(["shot_id", "prompt", *(name for row in rows for name in row)])
     catalog = folder / f"{job_id}.parquet"
     columns = {name: [row.get(name) for row in rows] for name in names}
     pq.write_table(pa.table(columns), catalog)
-    store = open_store(folder / "store")
+    store = more.pop("store", None) or open_store(folder / "store")
     facts = {**FACTS, **more.pop("facts", {})}
     planned = plan(read(str(catalog)), facts, committed_keys(store), digest_input=more.pop("digest_input", None))
     assert not planned.refused, planned.refused
@@ -56,6 +56,7 @@ def job(
         **{
             "job_id": job_id,
             "store_url": store.url,
+            "store_options": store.options,
             "model_folder": "/nowhere",
             "model_facts": facts,
             "epoch": 1,
@@ -76,14 +77,14 @@ def shot(number: int, *words: str, **columns: Any) -> dict[str, Any]:
 
 def commits(spec: JobSpec) -> list[dict[str, Any]]:
     """Every commit of the store; fails on one that cannot be read."""
-    found = list(read_commits(open_store(spec.store_url)))
+    found = list(read_commits(open_store(spec.store_url, spec.store_options)))
     assert all(entry.commit for entry in found), found
     return [entry.commit for entry in found if entry.commit]
 
 
 def assert_whole(spec: JobSpec, takes: int) -> None:
     """Exactly so many takes are committed, each once, and each one's film has the size and hash of its commit."""
-    store = open_store(spec.store_url)
+    store = open_store(spec.store_url, spec.store_options)
     made = commits(spec)
     assert len(made) == takes
     assert len({(commit["show"], commit["shot_id"], commit["take"]) for commit in made}) == takes
@@ -92,7 +93,7 @@ def assert_whole(spec: JobSpec, takes: int) -> None:
         assert (digest.size, digest.sha256) == (commit["media"]["bytes"], commit["media"]["sha256"])
 
 
-def eventually(check: Callable[[], Any], *, within_s: float = 20.0, every_s: float = 0.1) -> Any:
+def eventually(check: Callable[[], Any], *, within_s: float = 60.0, every_s: float = 0.1) -> Any:
     """Waits until ``check`` gives something true, and gives that; fails when the time is over."""
     ends = time.monotonic() + within_s
     while time.monotonic() < ends:

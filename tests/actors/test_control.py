@@ -47,16 +47,24 @@ def test_stop_leaves_neither_gang_nor_finisher(farm: Connection, tmp_path: Path)
 
 
 def test_a_silent_owner_costs_its_job_the_gangs(farm: Connection, tmp_path: Path) -> None:
-    spec = job(
-        tmp_path, [shot(n, "sleep=1") for n in range(20)], limits={"heartbeat_s": 600.0, "heartbeat_lapse_s": 4.0}
-    )
-    silent = farm.submit(spec)
-    eventually(lambda: silent.status()["running"])
-    assert any(gang["job"] == "job" for gang in farm.describe()["gangs"])
-    eventually(lambda: "job" not in farm.describe()["jobs"], within_s=20)
-    assert not any(gang["job"] == "job" for gang in farm.describe()["gangs"])
+    spec = job(tmp_path, [shot(n, "sleep=1") for n in range(200)], job_id="silent", limits={"heartbeat_lapse_s": 4.0})
+    pool, token = farm.pool, spec.owner["token"]
+    ray.get(pool.submit.remote(spec))
+
+    def beat_until_it_renders() -> bool:
+        assert ray.get(pool.heartbeat.remote("silent", token))
+        return bool(commits(spec))
+
+    eventually(beat_until_it_renders)
+    assert not ray.get(pool.heartbeat.remote("silent", "another owner's token"))
+    began = time.monotonic()
+    assert any(gang["job"] == "silent" for gang in farm.describe()["gangs"])
+    assert workers("Finisher", "Dispatcher")
+    eventually(lambda: "silent" not in farm.describe()["jobs"])
+    assert 3.0 < time.monotonic() - began < 4.0 + spec.farm.stop_s
+    assert not any(gang["job"] == "silent" for gang in farm.describe()["gangs"])
     assert not workers("Finisher", "Dispatcher")
-    silent.close()
+    assert not ray.get(pool.heartbeat.remote("silent", token))
 
 
 def test_a_dispatcher_that_dies_is_replaced_and_goes_on_from_the_store(farm: Connection, tmp_path: Path) -> None:

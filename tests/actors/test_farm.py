@@ -10,7 +10,7 @@ import pytest
 from actors.client import Connection, render_job
 from actors.errors import PlacementImpossible
 from infra.store import open_store
-from tests.actors.farm import assert_whole, commits, job, kinds, shot
+from tests.actors.farm import assert_whole, commits, eventually, job, kinds, shot
 
 
 def test_twenty_takes_are_committed_once_each(farm: Connection, tmp_path: Path) -> None:
@@ -91,6 +91,21 @@ def test_two_jobs_share_one_pool(farm: Connection, tmp_path: Path) -> None:
         first.close()
         second.close()
     assert_whole(one, 16)
+
+
+def test_jobs_that_need_the_same_cores_take_turns(farm: Connection, tmp_path: Path) -> None:
+    one_at_a_time = {"cpus_per_rank": 2.0}  # idle gangs of other shapes have to make room too
+    long = job(tmp_path, [shot(n, "sleep=1") for n in range(60)], job_id="long", limits=one_at_a_time)
+    short = job(tmp_path, [shot(n, "sleep=0.2", show="other") for n in range(3)], job_id="short", limits=one_at_a_time)
+    first = farm.submit(long)
+    eventually(lambda: first.status()["running"])
+    status = farm.submit(short).wait(poll_s=0.1)
+    assert (status["state"], status["takes"]["committed"]) == ("done", 3)
+    assert first.status()["state"] == "running"
+    before = first.status()["takes"]["committed"]
+    eventually(lambda: first.status()["takes"]["committed"] > before)
+    assert first.status()["takes"]["quarantined"] == 0
+    first.stop("that will do")
 
 
 def test_a_gang_that_never_fits_is_refused_with_the_sizes_that_do(farm: Connection, tmp_path: Path) -> None:
