@@ -248,12 +248,13 @@ class Dispatcher:
     async def _watch(self) -> None:
         """Metrics, once in a while."""
         while True:
-            queue = {} if self._attempts is None else self._attempts.queue()
-            self._metrics.gauges(
-                self._scheduler.counts(), self._scheduler.accounts.as_dict(), len(self._gangs),
-                queue.get("takes", 0), queue.get("bytes", 0),
-            )  # fmt: skip
+            self._tell_gauges()
             await asyncio.sleep(5.0)
+
+    def _tell_gauges(self) -> None:
+        queue = {} if self._attempts is None else self._attempts.queue()
+        takes, gpu_s = self._scheduler.counts(), self._scheduler.accounts.as_dict()
+        self._metrics.gauges(takes, gpu_s, len(self._gangs), queue.get("takes", 0), queue.get("bytes", 0))
 
     async def _end(self) -> None:
         farm = self._spec.farm
@@ -262,6 +263,7 @@ class Dispatcher:
             await self._attempts.close(drain_s=farm.stop_s / 3 if stopped else None)
         await self._journal.flush(farm.stop_s / 3)
         self._over = True
+        self._tell_gauges()
         state = self._scheduler.state
         self._journal.event("ended", state=state, message=self._scheduler.reason or "")
 
