@@ -128,10 +128,10 @@ PLAN_COLUMNS: Final = (
 )  # fmt: skip
 # The catalog's own columns that follow them in a plan: those that a reader may have given a meaning.
 HANDED_THROUGH: Final = ("duration_s", "takes", "sequence", "scene", "camera", "identity", "tags")
-# Columns that a take gets later: in orders, commits and the manifest.
+# Columns that a take gets later: in the manifest, and on the board that is drawn from it.
 LATER_COLUMNS: Final = (
-    "state", "media", "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "error", "poster", "format",
-    "job_id", "epoch", "owner", "gang", "layout", "round", "log", "message",
+    "state", "media", "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "poster", "poster_jpeg",
+    "gang", "layout", "log", "message", "replay",
 )  # fmt: skip
 RESERVED: Final = frozenset(PLAN_COLUMNS) | frozenset(LATER_COLUMNS) | frozenset(BY_NAME)
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from catalogs.errors import CatalogError
 
@@ -67,13 +68,21 @@ def open_source(url: str | os.PathLike[str], storage_options: Mapping[str, Any] 
     if "://" in text and not text.startswith("file://"):
         path, copy = _fetch(text, shown, dict(storage_options or {}))
     else:
-        path = Path(text.removeprefix("file://"))
+        path = _local(text)
     try:
         return Source(shown, path, _format(path, shown, Path(text).suffix.lower()), copy)
     except CatalogError:
         if copy is not None:
             copy.cleanup()
         raise
+
+
+def _local(text: str) -> Path:
+    """The path of a bare path, or of a file: URL, whose percent escapes are read as those of a row's URI are."""
+    if not text.startswith("file://"):
+        return Path(text)
+    literal = Path(text.removeprefix("file://"))
+    return literal if literal.exists() else Path(unquote(str(literal)))
 
 
 def _fetch(url: str, shown: str, options: dict[str, Any]) -> tuple[Path, tempfile.TemporaryDirectory[str]]:

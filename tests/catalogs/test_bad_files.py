@@ -93,6 +93,13 @@ def test_places_without_a_catalog(tmp_path):
         read(fifo)
 
 
+def test_a_file_url_with_percent_escapes(write, facts, tmp_path):
+    path = tmp_path / "my shots" / "a.parquet"
+    path.parent.mkdir()
+    path.write_bytes(write(shot_id=["a"]).read_bytes())
+    assert plan(read(path.as_uri()), facts).takes.num_rows == plan(read(path), facts).takes.num_rows > 0
+
+
 def test_a_folder_in_an_object_store(tmp_path):
     fs = fsspec.filesystem("memory")
     fs.makedirs("/catalogs/inner", exist_ok=True)

@@ -36,6 +36,10 @@ def shots(path):
         ("seed", pa.array(["9223372036854775807", "0"]), [2**63 - 1, 0]),
         ("fps", pa.array([8, 24], pa.int64()), [8.0, 24.0]),
         ("fps", pa.array([23.976, None], pa.float64()), [23.976, None]),
+        ("fps", pa.array([7.3, 0.1], pa.float32()), [7.3, 0.1]),
+        ("duration_s", pa.array(np.array([0.7, 2], np.float16)), [0.7, 2.0]),
+        ("duration_s", pa.array([0.7, 0.7], pa.float32()).dictionary_encode(), [0.7, 0.7]),
+        ("duration_s", pa.array([None, 1 / 3], pa.float32()), [None, 0.33333334]),
         ("fps", pa.array([Decimal("29.97")] * 2), [29.97, 29.97]),
         ("fps", pa.array(["8", "2.4e1"]), [8.0, 24.0]),
         ("prompt", pa.array(["ä", "b"], pa.large_string()), ["ä", "b"]),
@@ -141,3 +145,17 @@ def test_an_unknown_column_does_not_hide_one_of_the_plan(write, facts):
         "catalog.state": "t",
     }
     assert takes["mine"].to_pylist() == [1]
+
+
+def test_an_unknown_column_keeps_a_name_that_nothing_else_has(write, facts):
+    names = ["owner", "format", "error", "round", "job_id", "notes"]
+    takes = plan(read(write(**{name: ["x"] for name in names})), facts).takes
+    assert takes.column_names[-len(names) :] == names
+
+
+def test_seconds_of_32_bits_are_as_many_frames_as_those_of_64(write, facts):
+    counts = []
+    for kind in (pa.float32(), pa.float64()):
+        path = write(duration_s=pa.array([0.7], kind), fps=pa.array([5.0], kind))
+        counts.append(plan(read(path), facts).takes["frames"].to_pylist())
+    assert counts == [[4], [4]]
