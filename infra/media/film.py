@@ -111,6 +111,8 @@ def _options(rate: Fraction, *, crf: int, preset: str) -> dict[str, Any]:
         "fflags": "+bitexact",
         "map_metadata": -1,
         "fps_mode": "passthrough",
+        # Else ffmpeg guesses the rate from the first frames, and takes 120 for 119.88.
+        "enc_time_base": _ratio(1 / rate),
         "color_primaries": "bt709",
         "color_trc": "bt709",
         "colorspace": "bt709",

@@ -95,7 +95,7 @@ def test_rates_that_are_none(fps: float) -> None:
         as_rate(fps)
 
 
-@pytest.mark.parametrize("fps", [8, 12, 23.976, 12.5, 60])
+@pytest.mark.parametrize("fps", [8, 12, 23.976, 12.5, 60, 7.3, 119.88, 239.7])
 def test_a_film_is_what_was_ordered(tmp_path: Path, fps: float) -> None:
     encode_film(moving(9), tmp_path / "a.mp4", fps=fps)
     facts = probe(tmp_path / "a.mp4")
