@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -43,6 +47,7 @@ _MEDIA_FIELDS: dict[str, type | tuple[type, ...]] = {
     "fps": (int, float, type(None)),  # a still has none
 }
 _STORED_MEDIA = _MEDIA_FIELDS | {"path": str, "sha256": str, "bytes": int}
+_TOOLS = ("rushes", "torch", "diffusers", "transformers", "imageio-ffmpeg", "av")
 _THREADS = 16
 
 
@@ -70,8 +75,9 @@ def publish(
 
     `record` holds spec_key, picture_key, show, shot_id, revision, take, seed, media{width, height, frames, fps}, gang,
     layout, attempt, gpu_s, epoch, and may hold owner, times, tools and notes; ValueError for anything missing, wrong
-    or more. Path, size and hash of the media are filled in here, and an owner where none is given: the same for the
-    same record in one process, so that a call repeated after OutcomeUnknown knows its own commit again.
+    or more. Path, size and hash of the media are filled in here, versions of tools where none are given, and so is an
+    owner: the same for the same record in one process, so that a call repeated after OutcomeUnknown knows its own
+    commit again.
 
     Outcome "adopted" means that another gang was first: its commit stands and counts, our film is an orphan unless it
     is the same bytes. An unreadable commit under this key is set aside and replaced. Raises StoreUnavailable, of which
@@ -91,6 +97,7 @@ def publish(
         **{key: record[key] for key in _FIELDS},
         "media": {"path": media_path, "sha256": sha256, "bytes": size, **record["media"]},
         "owner": record.get("owner") or _owner(record),
+        "tools": tool_versions(),
         **{key: record[key] for key in sorted(_OPTIONAL & record.keys())},
         "times": times,
     }
@@ -112,6 +119,16 @@ def _commit(store: Store, spec_key: str, data: bytes) -> dict[str, Any]:
             store.write(layout.damaged_path(spec_key, hashlib.sha256(settled.data).hexdigest()), settled.data)
             settled = replace_or_read(store, path, data, settled.tag)
     raise OutcomeUnknown(f"{path} changes all the time and is never a commit")
+
+
+@cache
+def tool_versions() -> dict[str, str]:
+    """Versions of what a take is made with, as far as it is installed here: names of distributions, and Python."""
+    found = {"python": platform.python_version()}
+    for name in _TOOLS:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _owner(record: Mapping[str, Any]) -> str:

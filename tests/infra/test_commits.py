@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,15 @@ def only(store: Store, prefix: str) -> str:
     found = [stat.path for stat in store.list(prefix)]
     assert len(found) == 1
     return found[0]
+
+
+def test_a_commit_says_what_it_was_made_with(store: Store, film: Path, record_of: RecordOf) -> None:
+    record = {key: value for key, value in record_of().items() if key != "tools"}
+    tools = publish(store, local=film, record=record).commit["tools"]
+    assert tools["python"] == platform.python_version()
+    assert tools["av"] == metadata.version("av")
+    given = publish(store, local=film, record=record_of(take=2, spec_key="2" * 64, tools={"x": "1"})).commit
+    assert given["tools"] == {"x": "1"}
 
 
 def test_a_commit_names_its_media(store: Store, film: Path, record_of: RecordOf) -> None:
