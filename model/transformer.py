@@ -168,7 +168,7 @@ class Transformer(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of most weights, in which latents and text are to be handed in."""
+        """The dtype of most weights, in which the model computes."""
         return self.patch_embedding.weight.dtype
 
     @property
@@ -207,6 +207,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """One prediction. All ranks of a group pass the same tensors and get the same result.
 
+        Latents, text and image tokens of another dtype are cast to the model's.
+
         Args:
             hidden_states: latents (batch, channels, frames, height, width). What an odd height or width leaves over
                 after whole patches is dropped and missing from the result, as in diffusers.
@@ -222,6 +224,9 @@ class Transformer(nn.Module):
             (batch, out channels, frames, height, width), of the model's dtype.
         """
         config = self.config
+        hidden_states, encoder_hidden_states = hidden_states.to(self.dtype), encoder_hidden_states.to(self.dtype)
+        if encoder_hidden_states_image is not None:
+            encoder_hidden_states_image = encoder_hidden_states_image.to(self.dtype)
         grid = self._grid(hidden_states)
         plan: TokenPlan = WholePlan(grid[0] * grid[1] * grid[2]) if group is None else group.plan(_product(grid))
         self._check(timestep, grid, encoder_hidden_states, encoder_hidden_states_image, encoder_multiplicity)

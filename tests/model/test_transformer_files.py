@@ -95,6 +95,15 @@ def test_dtypes(tmp_path: Path, model: Transformer) -> None:
     assert {value.dtype for value in Transformer.from_pretrained(tmp_path).state_dict().values()} == {torch.bfloat16}
 
 
+def test_a_folder_kept_in_bf16_takes_inputs_of_any_float(tmp_path: Path, model: Transformer) -> None:
+    model.save_pretrained(tmp_path, dtype=torch.bfloat16)
+    kept, config = Transformer.from_pretrained(tmp_path), model.config
+    given = (torch.randn(1, config.in_channels, 2, 4, 4), torch.tensor([500.0]), torch.randn(1, 512, config.text_dim))
+    found = kept(*given)
+    assert kept.dtype == found.dtype == torch.bfloat16
+    assert torch.equal(found, kept(given[0].bfloat16(), given[1], given[2].bfloat16()))
+
+
 def test_several_files_with_an_index(tmp_path: Path, model: Transformer) -> None:
     model.save_pretrained(tmp_path)
     state = load_file(tmp_path / WEIGHTS)
