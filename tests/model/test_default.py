@@ -1,0 +1,118 @@
+"""The model that ships: its size, its form, diffusers' reading of it, and whether it draws what it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.facts import DEFAULT_FOLDER, read_facts
+from model.pipeline import Pipeline
+from model.quality.shapes import Seen, look
+from model.training import captions
+from model.training.evaluate import agreement
+from model.training.world import Scene, draw, sample_scene
+
+TAKE: dict[str, Any] = {
+    "prompt": "a large red circle moving right on a black background",
+    "negative_prompt": "",
+    "width": 64,
+    "height": 64,
+    "frames": 17,
+    "seed": 11,
+    "steps": 20,
+    "guidance_scale": 3.0,
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    torch.set_num_threads(1)
+    return Pipeline.from_pretrained(DEFAULT_FOLDER)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal to noise ratio in dB of values in 0..255."""
+    return float(10 * np.log10(255.0**2 / max(float(np.mean((a.astype(float) - b.astype(float)) ** 2)), 1e-9)))
+
+
+def test_weights_are_small_and_safetensors_only() -> None:
+    files = [path for path in DEFAULT_FOLDER.rglob("*") if path.is_file()]
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    assert {path.parent.name for path in weights} == {"transformer", "vae", "text_encoder"}
+    assert sum(path.stat().st_size for path in weights) <= 30_000_000
+    assert not [path for path in files if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]
+
+
+def test_facts_are_those_of_the_ti2v_form() -> None:
+    facts = read_facts()
+    assert set(facts["tasks"]) >= {"t2v", "still", "i2v"}
+    assert (facts["width"], facts["height"], facts["frames"], facts["fps"]) == (64, 64, 17, 8)
+    assert (facts["grid"], facts["frame_stride"]) == (16, 4)
+    assert facts["precision"]["transformer"] == "float32"
+    assert facts["precision"]["autoencoder"] == "bfloat16"
+
+
+def diffusers_frames(image: np.ndarray | None = None) -> np.ndarray:
+    """The same take by diffusers' own pipeline, with the precision that rushes renders in."""
+    from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanPipeline
+    from PIL import Image
+
+    kind = WanPipeline if image is None else WanImageToVideoPipeline
+    vae = AutoencoderKLWan.from_pretrained(DEFAULT_FOLDER / "vae", torch_dtype=torch.bfloat16)
+    reference = kind.from_pretrained(DEFAULT_FOLDER, vae=vae, torch_dtype=torch.float32)
+    reference.set_progress_bar_config(disable=True)
+    given = {} if image is None else {"image": Image.fromarray(image)}
+    frames = reference(
+        prompt=TAKE["prompt"],
+        negative_prompt="",
+        width=64,
+        height=64,
+        num_frames=17,
+        num_inference_steps=TAKE["steps"],
+        guidance_scale=TAKE["guidance_scale"],
+        generator=torch.Generator().manual_seed(TAKE["seed"]),
+        **given,
+    ).frames[0]
+    return np.round(frames * 255)
+
+
+def test_diffusers_gives_the_same_clip_from_text(pipeline: Pipeline) -> None:
+    assert psnr(pipeline(**TAKE), diffusers_frames()) >= 45
+
+
+def test_diffusers_gives_the_same_clip_from_an_image(pipeline: Pipeline) -> None:
+    scene = Scene("circle", "red", "large", "black", "right", (20.0, 32.0), (1.5, 0.0), 12.8)
+    image = draw(scene, 64, 64, 1)[0]
+    condition = pipeline.condition_i2v(image, width=64, height=64, frames=17)
+    frames = pipeline(**TAKE, condition=condition)
+    assert psnr(frames, diffusers_frames(image)) >= 45
+    assert psnr(frames[0], image) >= 20, "the clip begins with its image"
+
+
+def test_it_draws_what_it_is_asked_for(pipeline: Pipeline) -> None:
+    """Twelve fresh prompts. The floors leave room for chance; `model.training.evaluate` measures properly."""
+    rng = np.random.default_rng(99)
+    scenes = [sample_scene(rng, 64, 64, 17) for _ in range(12)]
+    seen: list[Seen] = [
+        look(pipeline(**{**TAKE, "prompt": captions.dense(scene), "seed": seed})) for seed, scene in enumerate(scenes)
+    ]
+    found = agreement(seen, scenes)
+    assert found["color"] >= 0.75, found
+    assert found["background"] >= 0.75, found
+    assert found["kind"] >= 0.6, found
+    assert found["direction"] >= 0.6, found
+
+
+def test_the_same_seed_gives_the_same_clip_and_another_seed_another(pipeline: Pipeline) -> None:
+    again = pipeline(**TAKE)
+    assert psnr(pipeline(**TAKE), again) > 60
+    assert psnr(pipeline(**{**TAKE, "seed": 12}), again) < 40
+
+
+def test_the_model_card_is_there() -> None:
+    card = (Path(DEFAULT_FOLDER) / "README.md").read_text()
+    assert "Apache-2.0" in card
