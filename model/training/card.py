@@ -18,8 +18,8 @@ from model.training.autoencoder import held_out
 TEXT = """# shapes-64: the model that ships with rushes
 
 A Wan-architecture video diffusion model of {parameters:.0f} million parameters in the transformer, small enough to
-render a clip on a laptop's CPU in seconds. It draws one coloured shape on a plain background, and is there so that every
-part of the farm can be tried; it is no model of the real world. Apache-2.0.
+render a clip on a laptop's CPU in seconds. It draws one coloured shape on a plain background, and is there so that
+every part of the farm can be tried; it is no model of the real world. Apache-2.0.
 
 | part | what it is |
 |---|---|
@@ -41,7 +41,8 @@ gray, navy, pink), 8 directions and standing still; 64x64 and 96x64, 17 frames a
 ## What was measured
 
 On {clips} fresh prompts, {steps} steps, guidance {guidance_scale:g}: the share of clips whose pixels show what the
-prompt says. The baseline holds the same clips against other clips' prompts. The measures are right on at least 98 % of drawn clips.
+prompt says. The baseline holds the same clips against other clips' prompts. The measures are right on at least 98 % of
+drawn clips.
 
 | | color | shape | size | background | direction | all five |
 |---|---|---|---|---|---|---|
