@@ -193,15 +193,15 @@ class Pipeline:
     @torch.no_grad()
     def denoise(
         self,
-        *,
         prompt: str,
+        *,
         negative_prompt: str | None = None,
-        width: int,
-        height: int,
-        frames: int,
-        seed: int,
-        steps: int,
-        guidance_scale: float,
+        width: int | None = None,
+        height: int | None = None,
+        frames: int | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
         guidance_scale_2: float | None = None,
         condition: Condition | None = None,
         group: ParallelGroup | None = None,
@@ -212,10 +212,10 @@ class Pipeline:
 
         Args:
             prompt, negative_prompt: texts as people write them; no negative prompt is the empty one.
-            width, height, frames: pixels and frames on the model's grid.
+            width, height, frames: pixels and frames on the model's grid; the model's own by default.
             seed: of the noise.
-            steps: of the scheduler.
-            guidance_scale: for the only or the high-noise expert; 1 or less is no guidance.
+            steps: of the scheduler; the model's own by default.
+            guidance_scale: for the only or the high-noise expert; 1 or less is no guidance; the model's own by default.
             guidance_scale_2: for the low-noise expert; the same as the other by default.
             condition: what is known; only rank 0's counts.
             group: the ranks that render this take together.
@@ -227,6 +227,11 @@ class Pipeline:
             NonFinite: NaN or infinity came out of a step.
             PeerFailed: another rank of the group left.
         """
+        width = self.facts["width"] if width is None else width
+        height = self.facts["height"] if height is None else height
+        frames = self.facts["frames"] if frames is None else frames
+        steps = self.facts["steps"] if steps is None else steps
+        guidance_scale = self.facts["guidance_scale"] if guidance_scale is None else guidance_scale
         low_noise = guidance_scale if guidance_scale_2 is None else guidance_scale_2
         guidance = Guidance(guidance_scale, low_noise if self.folder.boundary_ratio is not None else guidance_scale)
         grid = self.grid_of(width, height, frames)
@@ -273,14 +278,18 @@ class Pipeline:
         return self._need(self._autoencoder, "autoencoder").decode(latents, depth)
 
     @overload
-    def __call__(self, *, depth: Depth = "uint8", group: None = None, **take: Any) -> Frames: ...
+    def __call__(self, prompt: str, *, depth: Depth = "uint8", group: None = None, **take: Any) -> Frames: ...
 
     @overload
-    def __call__(self, *, depth: Depth = "uint8", group: ParallelGroup | None, **take: Any) -> Frames | None: ...
+    def __call__(
+        self, prompt: str, *, depth: Depth = "uint8", group: ParallelGroup | None, **take: Any
+    ) -> Frames | None: ...
 
-    def __call__(self, *, depth: Depth = "uint8", group: ParallelGroup | None = None, **take: Any) -> Frames | None:
+    def __call__(
+        self, prompt: str, *, depth: Depth = "uint8", group: ParallelGroup | None = None, **take: Any
+    ) -> Frames | None:
         """Denoises and decodes; takes what `denoise` takes. In a gang, rank 0 gets the frames and the others None."""
-        latents = self.denoise(group=group, **take)
+        latents = self.denoise(prompt, group=group, **take)
         return self.decode(latents, depth) if group is None or group.rank == 0 else None
 
     def _checked(self, condition: Condition | None, grid: Grid) -> Condition | None:

@@ -318,3 +318,11 @@ def test_pickled_weights_are_never_loaded(folders: Folders, tmp_path: Path) -> N
     torch.save({}, vae / "diffusion_pytorch_model.bin")
     with pytest.raises(ModelError, match="autoencoder"):
         load(copy)
+
+
+def test_what_a_script_leaves_out_is_the_models_own(folders: Folders) -> None:
+    pipeline = load(folders("ti2v"))
+    own = {**CLIP, "steps": 2, "guidance_scale": 3.0}
+    pipeline.facts = {**pipeline.facts, **own}
+    assert torch.equal(pipeline.denoise(PROMPT), pipeline.denoise(PROMPT, **own, negative_prompt="", seed=0))
+    assert pipeline(PROMPT, seed=7).shape == (9, 32, 48, 3)
