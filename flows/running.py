@@ -188,6 +188,8 @@ class Run:
                 raise
             raise Failure(str(error)) from error
         except FarmGone as error:
+            if live.stop_requested:  # a farm too busy to say goodbye: without our heartbeat the pool ends the gangs
+                return self._stopped(live, tenure)
             if not submitted:
                 raise Failure(str(error), hint="Check --address and Ray's token, or leave --address out.") from error
             return ended(live, ExitCode.FAULT, "failed", str(error))

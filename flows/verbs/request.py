@@ -62,7 +62,9 @@ class Request:
 
 
 def layout_size(layout: str) -> int:
-    """Ranks of a layout such as `cfg=2,ulysses=2,ring=2`; raises BadParameter for one that cannot be read."""
+    """Ranks of a layout such as `cfg=2,ulysses=2,ring=2`, or `single`; raises BadParameter for any other words."""
+    if layout.strip() == "single":
+        return 1
     size, seen = 1, set()
     for part in layout.split(","):
         match = _LAYOUT.fullmatch(part.strip())
