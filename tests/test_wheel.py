@@ -115,7 +115,7 @@ def test_installed_packages_are_the_wheels(installed: Path, tmp_path: Path, pack
 
 
 def test_installed_command_speaks(installed: Path, tmp_path: Path) -> None:
-    done = run_away_from_the_checkout(installed, tmp_path, "-m", "flows.command", "--help")
+    done = run_away_from_the_checkout(installed, tmp_path, "-m", "flows", "--help")
     assert done.returncode == 0, done.stderr
     assert "render" in done.stdout
 
