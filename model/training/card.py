@@ -61,9 +61,9 @@ by frame {psnr_by_frame}.
     python -m model.training.evaluate --model DIR --out runs/evaluation
     python -m model.training.card --model DIR --evaluation runs/evaluation
 
-Two hours on one CPU core; each trainer goes on where it stopped. This is a first version, trained too briefly: colour and
-background follow the prompt, but a shape's outline is soft and its place wanders from frame to frame, so that motion does
-not follow yet. Sizes other than 64x64 and 96x64 were not trained.
+Two hours on one CPU core; each trainer goes on where it stopped. This is a first version, trained too briefly: colour
+and background follow the prompt, but a shape's outline is soft and its place wanders from frame to frame, so that
+motion does not follow yet. Sizes other than 64x64 and 96x64 were not trained.
 """
 COLUMNS = ("color", "kind", "size", "background", "direction", "all")
 
