@@ -1,8 +1,6 @@
 """`python -m flows` is the command `rushes`."""
 
-import sys
-
-from flows.command import main
+from flows.command import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -5,13 +5,15 @@ Importing this loads neither torch, Ray nor Prefect; each verb loads what it nee
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -74,6 +76,24 @@ def rushes(
     ] = False,
 ) -> None:
     """A render farm for generated video: a catalog of shots in, finished films in object storage out."""
+
+
+def run() -> NoReturn:
+    """The console script: `main`, then the end of the process."""
+    leave(main())
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process with `code`, as Python does, but without taking native libraries apart.
+
+    pyarrow 26 calls `std::terminate` now and then while its thread pools are taken apart at exit, which would turn any
+    exit code into an abort after all the work is done.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # joins the threads that are not daemons
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

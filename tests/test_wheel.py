@@ -104,7 +104,7 @@ def test_wheel_names_its_licence_and_command(wheel: Path) -> None:
         info = f"rushes-{PROJECT['version']}.dist-info"
         assert b"License-Expression: Apache-2.0" in archive.read(f"{info}/METADATA")
         assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
-        assert b"rushes = flows.command:main" in archive.read(f"{info}/entry_points.txt")
+        assert b"rushes = flows.command:run" in archive.read(f"{info}/entry_points.txt")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -36,7 +36,8 @@ def from_parquet(data: bytes, path: str) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(pa.BufferReader(data))
+        # One thread: with its pool in use, pyarrow 26 aborts now and then when a short process ends.
+        return pq.read_table(pa.BufferReader(data), use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise Damaged(f"{path}: {error}") from error
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogs import plan, read
+from flows.command import leave
 from flows.render import RenderOptions, run_job
 from flows.report import JobReport
 from flows.verbs.origin import Origin
@@ -141,4 +142,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
