@@ -176,7 +176,7 @@ def test_same_catalog_on_s3_gives_the_same_manifest(cli: RunCli, rendered: Rende
 def test_cancel_from_another_process_leaves_nothing_behind(cli: RunCli, rendered: Rendered) -> None:
     out = rendered.folder / "cancelled"
     shot = ["--prompt", "a very long film", "--steps", 900, "--width", 128, "--height", 96, "--duration", 10]
-    words = ["render", *shot, "--out", out, "--model", rendered.folder / "model", "--gangs", "1", "--json"]
+    words = ["render", *shot, "--out", out, "--gangs", "1", "--json"]
     process = cli.start(*map(str, words))
     _wait(lambda: _status(cli, out).get("state") == "running", 120)
     family = psutil.Process(process.pid).children(recursive=True)
