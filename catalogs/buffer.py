@@ -5,6 +5,7 @@ A million takes are about half a gigabyte, of which a plan that is only counted 
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 
@@ -30,6 +31,7 @@ class TableBuffer:
         self._held = 0
         self._path: str | None = None
         self._writer: pa.ipc.RecordBatchStreamWriter | None = None
+        self._mapping: mmap.mmap | None = None
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Adds a batch.
@@ -61,12 +63,19 @@ class TableBuffer:
         self._writer = None
         try:
             # The mapping keeps the file's bytes; its name can go at once, so that nothing is left behind.
-            return pa.ipc.open_stream(pa.memory_map(self._path)).read_all()
+            with open(self._path, "rb") as file:
+                self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return pa.ipc.open_stream(pa.py_buffer(self._mapping)).read_all()
         finally:
             self.close()
 
+    def forget(self) -> None:
+        """Gives back the memory of what has been looked at of the table so far; it is read from the file again."""
+        if self._mapping is not None:
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
-        """Drops everything that is held, and the temporary file."""
+        """Drops everything that is held, and the temporary file; a table that was made of it stays."""
         self._batches, self._held = [], 0
         if self._writer is not None:
             self._writer.close()

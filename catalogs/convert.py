@@ -298,6 +298,31 @@ def _tags(cells: Cells, column: Column) -> Converted:
     return _by_cell(cells, column.type, _tags_cell)
 
 
+# --- variants -------------------------------------------------------------------------------------------------------
+_AXES: dict[str, Callable[[Any], Any]] = {
+    "aspect": _utf8, "duration_s": _float_cell, "style": _utf8, "locale": _utf8,
+}  # fmt: skip
+
+
+def _variants(cells: Cells, column: Column) -> Converted:
+    """A struct of lists; null and one whose axes are all null or empty ask for nothing and become null."""
+    return _by_cell(cells, column.type, _variants_cell)
+
+
+def _variants_cell(value: object) -> dict[str, list[Any] | None] | None:
+    value = _from_json(value)
+    if isinstance(value, list) and value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        value = dict(value)  # a map
+    if not isinstance(value, dict) or not set(value) <= set(_AXES):
+        raise _BadError
+    read: dict[str, list[Any] | None] = {}
+    for axis, items in value.items():
+        if items is not None and not isinstance(items, list):
+            raise _BadError
+        read[axis] = None if items is None else [_AXES[axis](item) for item in items]
+    return read if any(read.values()) else None
+
+
 # --- features of later work -----------------------------------------------------------------------------------------
 def _unbuilt(cells: Cells, column: Column) -> Converted:
     """Any value that asks for something is bad; null, [] and a struct of nothing ask for nothing."""
@@ -321,5 +346,6 @@ _CONVERTERS: dict[str, Callable[[Cells, Column], Converted]] = {
     "time": _time,
     "list": _list,
     "tags": _tags,
+    "variants": _variants,
     "unbuilt": _unbuilt,
 }

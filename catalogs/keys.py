@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalogs.digests import digest_texts
+from catalogs.tasks import INFILLS, STRENGTHS
 
 # Field -> how its value is written. Columns that change the picture, seed apart; a still has no fps.
 REVISION_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -39,6 +40,8 @@ REVISION_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "mask_uri": "text",
         "depends_on": "text",
         "strength": "float",
+        "keep_frames": "text",
+        "long_method": "text",
         "lora": "json",
     }
 )
@@ -62,7 +65,8 @@ SPEC_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "steps": "int",
         "guidance_scale": "float",
         "guidance_scale_2": "float",
-        "strength": "float",
+        "long_method": "text",
+        "window_frames": "int",
         "sampler": "text",
         "step_skip": "json",
         "image_sha256": "text",
@@ -76,6 +80,10 @@ SPEC_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "picture_version": "int",
     }
 )
+CHANGES_ONLY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"strength": tuple(STRENGTHS), "keep_frames": INFILLS}
+)
+"""Fields that change the picture of some tasks only, and enter the revision of those alone."""
 NOT_IN_PICTURE: Final = frozenset({"show", "shot_id", "take"})
 _REQUIRED: Final = frozenset(
     {"revision", "seed", "task", "prompt", "width", "height", "frames", "render_width", "render_height"}
@@ -100,6 +108,7 @@ def revision(fields: Mapping[str, Any]) -> str:
     values = {name: fields.get(name) for name in REVISION_FIELDS}
     if values["task"] == "still":
         values["fps"] = None
+    values |= {name: None for name, tasks in CHANGES_ONLY.items() if values["task"] not in tasks}
     return _hash(values, REVISION_FIELDS)[:REVISION_DIGITS]
 
 
@@ -128,12 +137,13 @@ def spec_fields(
         take: a row of the plan.
         model_facts: the facts that the plan was made with.
         precision: as the plan fixed it; the model's own otherwise.
-        inputs: digests found since: `image_sha256="…"`.
+        inputs: digests found since: `image_sha256="…"`; `source`, the spec_key of the take that this one starts from.
     """
     unknown = set(inputs) - set(SPEC_FIELDS)
     if unknown:
         raise ValueError(f"no such input of a key: {', '.join(sorted(unknown))}")
     fields = {name: take.get(name) for name in SPEC_FIELDS} | model_fields(model_facts, precision) | inputs
+    fields["prompt"] = take.get("encoded_prompt") or fields["prompt"]
     if fields["task"] == "still":
         fields["fps"] = None
     return fields

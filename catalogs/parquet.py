@@ -46,6 +46,7 @@ def _batches(file: pq.ParquetFile, source: Source, batch_rows: int) -> Iterator[
                 empty = {field.name: pa.nulls(0, field.type) for field in file.schema_arrow}
                 yield Raw(np.empty(0, np.int64), empty, [])
     except _BROKEN as error:
+        what = str(error).rstrip(". ")
         raise CatalogError(
-            f"the catalog {source.shown} is damaged after row {first}: {error}. Copy or write it again"
+            f"the catalog {source.shown} is damaged after row {first}: {what}. Copy or write it again"
         ) from error

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from catalogs import schema
 from catalogs.buffer import SPILL_BYTES, TableBuffer
-from catalogs.cost import Cost, take_tflop
+from catalogs.cost import Cost
+from catalogs.dependencies import Links, anchored, first_of_each_row
 from catalogs.digests import DigestSet, digest_texts, from_hex, hex_column
 from catalogs.errors import CatalogError
 from catalogs.keys import (
@@ -27,6 +28,8 @@ from catalogs.reading import Batch
 from catalogs.refusal import Refusal
 from catalogs.resolve import ResolvedShots, resolve
 from catalogs.sharding import Cut, Takes, cut, pack_shape
+from catalogs.tasks import INPUTS
+from catalogs.wording import Enhance
 
 MAX_TAKES = 20_000_000
 _CHUNK = 16_384
@@ -34,13 +37,17 @@ _CHUNK = 16_384
 _TAKE_TYPES: dict[str, pa.DataType] = {
     "row": pa.int64(), "show": pa.string(), "shot_id": pa.string(), "revision": pa.string(), "take": pa.int32(),
     "seed": pa.int64(), "spec_key": pa.string(), "picture_key": pa.string(), "shard": pa.int32(), "task": pa.string(),
-    "prompt": pa.string(), "negative_prompt": pa.string(), "width": pa.int32(), "height": pa.int32(),
+    "prompt": pa.string(), "encoded_prompt": pa.string(), "negative_prompt": pa.string(), "width": pa.int32(),
+    "height": pa.int32(),
     "frames": pa.int32(), "fps": pa.float64(), "render_width": pa.int32(), "render_height": pa.int32(),
     "render_frames": pa.int32(), "steps": pa.int32(), "guidance_scale": pa.float64(), "image_uri": pa.string(),
-    "last_image_uri": pa.string(), "video_uri": pa.string(), "mask_uri": pa.string(), "image_sha256": pa.string(),
+    "last_image_uri": pa.string(), "video_uri": pa.string(), "mask_uri": pa.string(),
+    **dict.fromkeys(INPUTS.values(), pa.string()),
+    "depends_on": pa.string(), "source_shot": pa.string(), "source_frame": pa.string(), "parent": pa.string(),
+    "variant": pa.string(), "locale": pa.string(), "picture_of": pa.string(),
     "deliver": pa.list_(pa.string()), "priority": pa.int32(), "deadline": schema.TIME, "not_before": schema.TIME,
-    "budget_gpu_s": pa.float64(), "tokens": pa.int64(), "cost_gpu_s": pa.float64(), "cached": pa.bool_(),
-    "model": pa.string(),
+    "budget_gpu_s": pa.float64(), "window_frames": pa.int32(), "tokens": pa.int64(), "cost_gpu_s": pa.float64(),
+    "cached": pa.bool_(), "model": pa.string(),
 }  # fmt: skip
 TAKE_SCHEMA = pa.schema(
     [(name, _TAKE_TYPES[name]) for name in schema.PLAN_COLUMNS]
@@ -86,6 +93,7 @@ def plan(
     digest_input: Callable[[str], str | None] | None = None,
     precision: Mapping[str, str] | None = None,
     shard_takes: int | None = None,
+    enhance: Enhance | None = None,
     spill_bytes: int = SPILL_BYTES,
 ) -> Plan:
     """Plans a catalog. Same catalog, facts and options, same table; `done` changes `cached` and the counts only.
@@ -95,9 +103,10 @@ def plan(
         model_facts: the model's grid, limits, defaults and cost, as `model.read_facts` gives them.
         done: spec_keys that the store holds.
         digest_input: SHA-256 (hexadecimal) of an input's bytes, or None where it cannot be read; asked once for each
-            URI. A take whose input has no digest has null keys.
+            URI. A take whose input has no digest has null keys, and so has one that starts from another shot's take.
         precision: part of the model -> dtype; the model's own otherwise.
         shard_takes: most takes in a shard, instead of a size that follows the job's.
+        enhance: makes a prompt richer before it is encoded; the catalog's own stays in `prompt`.
         spill_bytes: size of the takes beyond which they go to a temporary file.
 
     Raises:
@@ -106,7 +115,7 @@ def plan(
     """
     if shard_takes is not None and shard_takes < 1:
         raise ValueError(f"shard_takes is {shard_takes}; it must be at least 1")
-    planner = _Planner(model_facts, done, digest_input, precision, spill_bytes)
+    planner = _Planner(model_facts, done, digest_input, precision, enhance, spill_bytes)
     try:
         for batch in shots:
             planner.add(batch)
@@ -124,9 +133,10 @@ class _Planner:
         done: Iterable[str],
         digest_input: Callable[[str], str | None] | None,
         precision: Mapping[str, str] | None,
+        enhance: Enhance | None,
         spill_bytes: int,
     ) -> None:
-        self._facts = model_facts
+        self._facts, self._enhance = model_facts, enhance
         self._constants = model_fields(model_facts, precision)
         self._done = DigestSet(from_hex(done))
         self._digest_input = digest_input
@@ -139,11 +149,13 @@ class _Planner:
         # Of each chunk of takes: priority, shape, GPU seconds, cached.
         self._cuts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
         self._film_s = self._tflop = 0.0
+        self._links = Links()
 
     def add(self, batch: Batch) -> None:
-        resolved, refused = resolve(batch.shots, self._facts)
-        self._rows += batch.shots.num_rows + len(batch.refused)
-        self._refused += sorted([*batch.refused, *refused]) if refused else batch.refused
+        resolved, refused = resolve(batch.shots, self._facts, self._enhance)
+        self._rows += _count_rows(batch)
+        self._refused += first_of_each_row([*batch.refused, *refused]) if refused else batch.refused
+        self._links.add(resolved.columns, batch.lost, batch.shots)
         if self._buffer is None:
             unknown = [batch.shots.schema.field(name) for name in _unknown(batch.shots)]
             fields = [TAKE_SCHEMA.field(name) for name in TAKE_SCHEMA.names if name != "shard"]
@@ -155,9 +167,10 @@ class _Planner:
                 f"the catalog asks for more than {MAX_TAKES:,} takes, from about row {resolved.columns['row'][-1]} on;"
                 " split it into several catalogs"
             )
-        digests = self._digests(resolved.columns["image_uri"])
+        digests = {digest: self._digests(resolved.columns[uri]) for uri, digest in INPUTS.items()}
         for start, stop in _slices(counts):
-            self._add_takes(resolved.slice(start, stop), digests.slice(start, stop - start), counts[start:stop])
+            own = {name: column.slice(start, stop - start) for name, column in digests.items()}
+            self._add_takes(resolved.slice(start, stop), own, counts[start:stop])
 
     def _digests(self, uris: pa.Array) -> pa.Array:
         if uris.null_count == len(uris) or self._digest_input is None:
@@ -170,9 +183,11 @@ class _Planner:
             found.append(self._input_digests[uri])
         return pa.array(found, pa.string()).take(encoded.indices)
 
-    def _add_takes(self, shots: ResolvedShots, digests: pa.Array, counts: np.ndarray) -> None:
+    def _add_takes(self, shots: ResolvedShots, digests: Mapping[str, pa.Array], counts: np.ndarray) -> None:
         revision = hex_column(digest_texts(shots.revision_documents(REVISION_FIELDS))[:, : REVISION_DIGITS // 2])
-        columns = dict(shots.columns) | {"revision": revision, "image_sha256": digests}
+        unlinked = pa.nulls(len(counts), pa.string())
+        columns = dict(shots.columns) | {"revision": revision, **digests}
+        columns |= {"source_shot": unlinked, "source_frame": unlinked}
         number = np.ones(len(counts), np.int64)
         if (counts != 1).any():
             parent = np.repeat(np.arange(len(counts)), counts)
@@ -187,14 +202,17 @@ class _Planner:
         guidance, cost = columns["guidance_scale"].to_numpy(), columns["cost_gpu_s"].to_numpy()
         shape = pack_shape(width, height, frames, steps, guidance > 1)
         self._cuts.append((columns["priority"].to_numpy(), shape, cost, cached))
-        pending = ~cached
-        tflop = take_tflop(columns["tokens"].to_numpy(), steps, guidance, self._facts)
-        self._tflop += float(tflop[pending].sum())
-        moving = pending & ~np.asarray(pc.equal(columns["task"], "still"))
-        self._film_s += float((columns["frames"].to_numpy() / columns["fps"].to_numpy())[moving].sum())
+        self._count_work(columns, ~cached, 1.0)
         assert self._buffer is not None
         fields = self._buffer.schema
         self._buffer.append(pa.RecordBatch.from_arrays([columns[name] for name in fields.names], schema=fields))
+
+    def _count_work(self, columns: Mapping[str, pa.Array], counted: np.ndarray, sign: float) -> None:
+        """Adds what some takes come to, or takes it off again."""
+        cost, frames, fps = (columns[name].to_numpy() for name in ("cost_gpu_s", "frames", "fps"))
+        self._tflop += sign * float(cost[counted].sum()) / float(self._facts["gpu_s_per_tflop"])
+        moving = counted & ~np.asarray(pc.equal(columns["task"], "still"))
+        self._film_s += sign * float((frames / fps)[moving].sum())
 
     def _add_keys(self, columns: dict[str, pa.Array]) -> np.ndarray:
         """Adds spec_key, picture_key and cached to the columns; returns the last."""
@@ -202,10 +220,14 @@ class _Planner:
         fields = {name: columns[name] for name in SPEC_FIELDS if name in columns and name not in self._constants}
         # A still has no rate, so that its key does not change with one.
         fields["fps"] = pc.if_else(pc.equal(fields["task"], "still"), None, fields["fps"])
+        fields["prompt"] = pc.coalesce(columns["encoded_prompt"], fields["prompt"])
         spec = digest_texts(documents(fields, self._constants, SPEC_FIELDS))
         shared = {name: column for name, column in fields.items() if name not in NOT_IN_PICTURE}
         picture = digest_texts(documents(shared, self._constants, SPEC_FIELDS))
-        known = np.asarray(pc.or_(columns["image_uri"].is_null(), columns["image_sha256"].is_valid()))
+        # Which take another shot will start from is known when that shot is rendered.
+        known = np.asarray(columns["depends_on"].is_null()) & ~anchored(columns)
+        for uri, digest in INPUTS.items():
+            known &= np.asarray(pc.or_(columns[uri].is_null(), columns[digest].is_valid()))
         cached = known & self._done.contains(spec)
         columns["spec_key"], columns["picture_key"] = hex_column(spec, known), hex_column(picture, known)
         columns["cached"] = pa.array(cached)
@@ -222,6 +244,9 @@ class _Planner:
             np.empty(0, bool),
         )
         self._cuts = []
+        if self._links.used:
+            takes, keep = self._linked(takes)
+            priority, shape, cost, cached = (values[keep] for values in (priority, shape, cost, cached))
         pieces = cut(Takes(priority, shape, cost), shard_takes)
         takes = takes.add_column(
             schema.PLAN_COLUMNS.index("shard"), TAKE_SCHEMA.field("shard"), [pa.array(pieces.shard)]
@@ -239,13 +264,58 @@ class _Planner:
         )
         return Plan(takes, _shard_table(takes, pieces, cost, cached), estimate, self._refused, self._rows)
 
+    def _linked(self, takes: pa.Table) -> tuple[pa.Table, np.ndarray]:
+        """The takes with what is known of their links once all rows are, and which of them stay."""
+        assert self._buffer is not None
+        settled = self._links.settle(takes, self._buffer.forget)
+        pa.default_memory_pool().release_unused()  # the columns of all shots at once, which nothing needs any more
+        shot = np.cumsum(np.asarray(pc.equal(takes["take"], 1))) - 1
+        keep = np.ones(len(shot), bool)
+        if settled.refused:
+            keep = ~settled.bad[shot]
+            self._count_work(_whole(takes), ~keep, -1.0)
+            takes = self._kept(takes, keep)
+            self._refused = first_of_each_row([*self._refused, *settled.refused])
+        place = pa.array(shot[keep])
+        for name in ("source_shot", "source_frame", "identity"):
+            column = getattr(settled, name)
+            if column.null_count < len(column):
+                takes = takes.set_column(takes.column_names.index(name), name, column.take(place))
+        del settled
+        pa.default_memory_pool().release_unused()
+        return takes, keep
+
+    def _kept(self, takes: pa.Table, keep: np.ndarray) -> pa.Table:
+        """Some of the takes, written anew piece by piece: a large table is never in memory as a whole."""
+        whole, self._buffer = self._buffer, TableBuffer(takes.schema, self._spill_bytes)
+        start = 0
+        for batch in takes.to_batches(max_chunksize=_CHUNK):
+            self._buffer.append(batch.filter(pa.array(keep[start : start + batch.num_rows])))
+            start += batch.num_rows
+            if whole is not None:
+                whole.forget()
+        return self._buffer.table()
+
     def close(self) -> None:
         if self._buffer is not None:
             self._buffer.close()
 
 
 def _unknown(shots: pa.RecordBatch) -> list[str]:
-    return [name for name in shots.schema.names if name not in schema.BY_NAME and name != "row"]
+    own = set(schema.SHOT_SCHEMA.names)
+    return [name for name in shots.schema.names if name not in own]
+
+
+def _count_rows(batch: Batch) -> int:
+    """Rows of the catalog in a batch: one with variants may be several shots, and be refused in part besides."""
+    rows = batch.shots["row"].to_numpy()
+    if batch.shots["parent"].null_count == len(rows):
+        return len(rows) + len(batch.refused)
+    return len(set(rows.tolist()) | {refusal.row for refusal in batch.refused})
+
+
+def _whole(takes: pa.Table) -> dict[str, pa.Array]:
+    return {name: takes[name].combine_chunks() for name in ("cost_gpu_s", "frames", "fps", "task")}
 
 
 def _slices(counts: np.ndarray) -> Iterator[tuple[int, int]]:

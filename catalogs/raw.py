@@ -38,8 +38,17 @@ def check_columns(names: Collection[str], shown: str) -> None:
     if missing:
         raise CatalogError(
             f"the catalog {shown} has no column {' and no column '.join(missing)}. Its columns: {found}."
-            " Every shot needs shot_id and prompt"
+            f" Every shot needs shot_id and prompt{_other_separator(names)}"
         )
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
         raise CatalogError(f"the catalog {shown} has the column {', '.join(twice)} twice; rename one of them")
+
+
+def _other_separator(names: Collection[str]) -> str:
+    """A hint where the one name that was found is a header that another character separates."""
+    (only,) = names if len(names) == 1 else ("",)
+    for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if set(REQUIRED) <= {name.strip().strip('"') for name in only.split(separator)}:
+            return f". Its columns are separated by {called}: write it with commas"
+    return ""

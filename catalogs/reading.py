@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -13,6 +14,7 @@ from catalogs import schema
 from catalogs.convert import plain
 from catalogs.errors import CatalogError
 from catalogs.parquet import read_parquet
+from catalogs.presets import LEGAL, PRESETS
 from catalogs.raw import Raw
 from catalogs.refusal import Refusal
 from catalogs.sources import Source, open_source
@@ -29,11 +31,16 @@ class Batch(NamedTuple):
     Attributes:
         shots: the good rows: `row` (their number in the file), the columns of `SHOT_SCHEMA` with the defaults that do
             not depend on a model, absolute URIs, and the catalog's unknown columns as they are.
-        refused: one entry for each other row, in their order.
+            A row with variants stands there as the rows that were made from it, all under its number.
+        refused: one entry for each other row, in their order; a row with variants may stand in both, where some of
+            what was made from it is refused.
+        lost: SHA-256("show/shot_id") of the refused rows, (m, 32) uint8, so that shots that depend on them can be
+            told; None where no shot depends on another.
     """
 
     shots: pa.RecordBatch
     refused: list[Refusal]
+    lost: np.ndarray | None = None
 
 
 def read(
@@ -42,6 +49,7 @@ def read(
     allow: Sequence[str] = (),
     storage_options: Mapping[str, Any] | None = None,
     batch_rows: int = 16_384,
+    preset: str | None = None,
 ) -> Iterator[Batch]:
     """Reads and checks a catalog in Parquet, CSV or JSON lines, told apart by content and suffix.
 
@@ -50,14 +58,17 @@ def read(
         allow: prefixes (paths or URLs) below which a row's inputs may lie, beside the catalog's folder.
         storage_options: for the file system of `url`.
         batch_rows: most rows in a batch.
+        preset: of the rows that name none, one of `catalogs.presets.PRESETS`.
 
     Returns:
         At least one batch, so that a catalog without rows still has its schema.
 
     Raises:
         CatalogError: at once where the catalog is not there, is a folder, is empty, truncated or of no known format,
-            or lacks `shot_id` or `prompt`; while reading where it is damaged further on.
+            or lacks `shot_id` or `prompt`, or there is no such preset; while reading where it is damaged further on.
     """
+    if preset is not None and preset not in PRESETS:
+        raise CatalogError(f"there is no preset {preset!r}; the presets are {LEGAL}")
     folder = folder_of(url)
     resolver = Resolver(folder, allow)
     source = open_source(url, storage_options)
@@ -66,7 +77,7 @@ def read(
     except BaseException:
         source.close()
         raise
-    return _batches(source, raws, Validator(resolver), folder.uri())
+    return _batches(source, raws, Validator(resolver, preset), folder.uri())
 
 
 def _batches(source: Source, raws: Iterator[Raw], validator: Validator, folder: str) -> Iterator[Batch]:
@@ -84,9 +95,9 @@ def _batches(source: Source, raws: Iterator[Raw], validator: Validator, folder: 
             for name, array in unknown.items():
                 if types.setdefault(name, array.type) != array.type:
                     raise CatalogError(f"the column {name} of {source.shown} changes its type on the way")
-            shots, refused = validator.check(known, unknown, raw.rows)
+            shots, refused, lost = validator.check(known, unknown, raw.rows)
             refused = sorted([*raw.refused, *refused])
-            yield Batch(shots.replace_schema_metadata(metadata), refused)
+            yield Batch(shots.replace_schema_metadata(metadata), refused, lost)
     finally:
         source.close()
 

@@ -11,10 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalogs import grid, schema
+from catalogs.aspects import with_aspects
 from catalogs.checker import Checker
 from catalogs.cost import take_gpu_s
-from catalogs.keys import documents
+from catalogs.dependencies import anchored, group_of
+from catalogs.keys import CHANGES_ONLY, documents
+from catalogs.long import cut_long, long_gpu_s
 from catalogs.refusal import Refusal
+from catalogs.tasks import STRENGTHS, TASKS, parse_frames
+from catalogs.variants import first_of_picture
+from catalogs.wording import Enhance, encoded
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class ResolvedShots:
 
     Attributes:
         columns: the shots' columns with every default filled in, and frames, render_width, render_height,
-            render_frames, tokens, cost_gpu_s; each (n,).
+            render_frames, tokens, cost_gpu_s, encoded_prompt, picture_of; each (n,).
         folder: of the catalog, as a URI.
     """
 
@@ -36,11 +42,17 @@ class ResolvedShots:
 
     def revision_documents(self, kinds: Mapping[str, str]) -> pa.Array:
         """The text that each shot's revision is the hash of, (n,)."""
-        # Strength, LoRAs and depends_on are always null until their tasks are built.
-        fields = {
-            name: self.columns[name] for name in kinds if name in self.columns and name not in ("depends_on", "lora")
-        }
+        # LoRAs are always null until they are built.
+        fields = {name: self.columns[name] for name in kinds if name in self.columns and name != "lora"}
+        fields["prompt"] = pc.coalesce(self.columns["encoded_prompt"], fields["prompt"])
+        waits = anchored(self.columns)
+        if waits.any():
+            group = pc.if_else(pa.array(waits), group_of(self.columns), None)
+            fields["depends_on"] = pc.coalesce(fields["depends_on"], group)
         fields["fps"] = pc.if_else(pc.equal(fields["task"], "still"), None, fields["fps"])
+        for name, tasks in CHANGES_ONLY.items():
+            changes = pc.is_in(fields["task"], pa.array(tasks, pa.string()))
+            fields[name] = pc.if_else(changes, fields[name], None)
         for name in schema.URIS:
             fields[name] = relative(fields[name], self.folder)
         return documents(fields, {}, kinds)
@@ -55,12 +67,15 @@ def relative(uris: pa.Array, folder: str) -> pa.Array:
     return pc.if_else(inside, pc.utf8_slice_codeunits(uris, len(prefix)), uris)
 
 
-def resolve(shots: pa.RecordBatch, facts: Mapping[str, Any]) -> tuple[ResolvedShots, list[Refusal]]:
+def resolve(
+    shots: pa.RecordBatch, facts: Mapping[str, Any], enhance: Enhance | None = None
+) -> tuple[ResolvedShots, list[Refusal]]:
     """The shots that the model can render, and a refusal for each that it cannot.
 
     Args:
         shots: good rows of a catalog, as `Batch.shots`.
         facts: of the model.
+        enhance: makes the prompts richer that are encoded.
     """
     columns = dict(zip(shots.schema.names, shots.columns, strict=True))
     checker = Checker(columns["row"].to_numpy())
@@ -71,30 +86,50 @@ def resolve(shots: pa.RecordBatch, facts: Mapping[str, Any]) -> tuple[ResolvedSh
     duration = columns["duration_s"].fill_null(facts["frames"] / facts["fps"]).to_numpy()
     still = np.asarray(pc.equal(columns["task"], "still"))
     frames = np.where(still, 1, grid.film_frames(duration, columns["fps"].to_numpy()))
+    columns |= with_aspects(columns, facts)
     sides = {}
     for name in ("width", "height"):
         sides[name] = grid.fit_side(columns[name].to_numpy().astype(np.int64), facts)
         too_large = sides[name] > facts["max_size"]
         checker.refuse(name, too_large, asked[name], f"at most {facts['max_size']} with the model {facts['name']}")
     render_frames = grid.fit_frames(frames, facts)
+    # A loop is rendered with one group of frames more, that shows its first frame again; the film ends before it.
+    loop = np.asarray(pc.equal(columns["task"], "loop"))
+    render_frames = np.where(loop, render_frames + facts["frame_stride"], render_frames)
     tokens = grid.tokens(sides["width"], sides["height"], render_frames, facts)
-    _check_length(checker, asked["duration_s"], frames, render_frames, facts)
-    _check_tokens(checker, columns, sides, render_frames, tokens, facts)
+    cut = cut_long(columns, frames, render_frames, tokens, facts)
+    render_frames, tokens = cut.render_frames, grid.tokens(sides["width"], sides["height"], cut.window, facts)
+    _check_length(checker, asked["duration_s"], frames, cut.window, facts)
+    _check_givens(checker, asked["duration_s"], columns, frames, facts)
+    _check_tokens(checker, columns, sides, cut.window, tokens, facts)
     _check_model(checker, asked["model"], facts)
-    cost = take_gpu_s(tokens, columns["steps"].to_numpy(), columns["guidance_scale"].to_numpy(), facts)
+    work = columns["steps"].to_numpy(), columns["guidance_scale"].to_numpy(), facts
+    cost = take_gpu_s(tokens, *work)
+    cost = np.where(loop, 2 * cost, cost)  # a loop is looked at twice in each step, from two places of its ring
+    if cut.long.any():
+        cost = np.where(cut.long, long_gpu_s(cut, sides["width"], sides["height"], *work), cost)
     good, refused = checker.good, checker.refusals()
     columns["model"] = columns["model"].fill_null(str(facts["name"]))
+    for task, strength in STRENGTHS.items():
+        unsaid = pc.and_(pc.equal(columns["task"], task), columns["strength"].is_null())
+        columns["strength"] = pc.if_else(unsaid, strength, columns["strength"])
     columns |= {
         "frames": _int32(frames, good),
         "render_width": _int32(sides["width"], good),
         "render_height": _int32(sides["height"], good),
         "render_frames": _int32(render_frames, good),
+        "long_method": cut.method,
+        "window_frames": cut.window_frames,
         "tokens": pa.array(tokens, pa.int64()),
         "cost_gpu_s": pa.array(cost, pa.float64()),
     }
     if refused:
         keep = pa.array(good)
         columns = {name: column.filter(keep) for name, column in columns.items()}
+    columns["encoded_prompt"] = encoded(columns, enhance)
+    copy = columns["picture_of"] = first_of_picture(columns)
+    if copy.null_count < len(copy):
+        columns["cost_gpu_s"] = pc.if_else(copy.is_valid(), 0.0, columns["cost_gpu_s"])
     folder = (shots.schema.metadata or {}).get(schema.FOLDER_KEY, b"").decode()
     return ResolvedShots(columns, folder), refused
 
@@ -116,6 +151,26 @@ def _check_length(
         return f"at most {facts['max_frames']} frames with the model {facts['name']}; this is {frames[index]}"
 
     checker.refuse("duration_s", render_frames > facts["max_frames"], duration, legal)
+
+
+def _check_givens(
+    checker: Checker, duration: pa.Array, columns: Mapping[str, pa.Array], frames: np.ndarray, facts: Mapping[str, Any]
+) -> None:
+    """Refuses clips so short that nothing would be left to make, and kept frames that lie outside of their clip."""
+    encoded = columns["task"].dictionary_encode()
+    tasks = encoded.dictionary.to_pylist()
+    least = np.array([TASKS[task].least_frames(facts["frame_stride"]) for task in tasks] or [1])
+    least = least[encoded.indices.to_numpy()]
+
+    def long_enough(index: int) -> str:
+        return f"at least {least[index]} frames for this task; this is {frames[index]}"
+
+    checker.refuse("duration_s", frames < least, duration, long_enough)
+    keep = columns["keep_frames"]
+    outside = np.zeros(len(frames), bool)
+    for index in np.nonzero(np.asarray(keep.is_valid()))[0].tolist():
+        outside[index] = parse_frames(keep[index].as_py())[-1][1] >= frames[index]
+    checker.refuse("keep_frames", outside, keep, lambda index: f"frames of this clip: 0 to {frames[index] - 1}")
 
 
 def _check_tokens(

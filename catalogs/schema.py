@@ -10,7 +10,10 @@ from typing import Final, Literal, NamedTuple
 
 import pyarrow as pa
 
-Kind = Literal["name", "text", "int", "float", "time", "list", "tags", "unbuilt"]
+from catalogs.tasks import INPUTS
+from catalogs.tasks import TASKS as TASK_TABLE
+
+Kind = Literal["name", "text", "int", "float", "time", "list", "tags", "variants", "unbuilt"]
 """How a column is read: a name also takes whole numbers (1 becomes "1"), a text does not; unbuilt must be null."""
 
 TIME: Final = pa.timestamp("us", tz="UTC")
@@ -32,6 +35,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("show", "name", pa.string()),
     Column("sequence", "name", pa.string()),
     Column("task", "text", pa.string()),
+    Column("preset", "text", pa.string()),
     Column("width", "int", pa.int32()),
     Column("height", "int", pa.int32()),
     Column("fps", "float", pa.float64()),
@@ -44,8 +48,10 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("last_image_uri", "text", pa.string()),
     Column("video_uri", "text", pa.string()),
     Column("mask_uri", "text", pa.string()),
-    Column("depends_on", "unbuilt", pa.string()),
+    Column("depends_on", "name", pa.string()),
     Column("strength", "float", pa.float64()),
+    Column("keep_frames", "text", pa.string()),
+    Column("long_method", "text", pa.string()),
     Column("model", "text", pa.string()),
     Column("lora", "unbuilt", pa.list_(pa.struct([("uri", pa.string()), ("scale", pa.float64())]))),
     Column("scene", "name", pa.string()),
@@ -53,7 +59,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("identity", "name", pa.string()),
     Column(
         "variants",
-        "unbuilt",
+        "variants",
         pa.struct(
             [
                 ("aspect", pa.list_(pa.string())),
@@ -72,9 +78,24 @@ COLUMNS: Final[tuple[Column, ...]] = (
 )
 BY_NAME: Final = {column.name: column for column in COLUMNS}
 REQUIRED: Final = ("shot_id", "prompt")
-URIS: Final = ("image_uri", "last_image_uri", "video_uri", "mask_uri")
+URIS: Final = tuple(INPUTS)
 
-SHOT_SCHEMA: Final = pa.schema([("row", pa.int64()), *((column.name, column.type) for column in COLUMNS)])
+VARIANT_COLUMNS: Final = {
+    "parent": pa.string(),
+    "variant": pa.string(),
+    "locale": pa.string(),
+    "variant.aspect": pa.float64(),
+    "variant.style": pa.string(),
+    "variant.picture": pa.string(),
+}
+"""Columns of rows that were made from a row with variants; null in any other row. parent: the shot_id of that row.
+variant: what the row's own shot_id has beyond it. aspect: width over height. style: words for the prompt. picture: the
+shot_id that the row would have without its locale; rows that share it share their pictures. The last three do not come
+into the plan, and their names leave a catalog's own columns alone."""
+
+SHOT_SCHEMA: Final = pa.schema(
+    [("row", pa.int64()), *((column.name, column.type) for column in COLUMNS), *VARIANT_COLUMNS.items()]
+)
 """The columns of `Batch.shots`; the catalog's unknown columns follow them."""
 
 FOLDER_KEY: Final = b"rushes.folder"
@@ -87,18 +108,7 @@ DEFAULT_DELIVER: Final = ("mp4",)
 DEFAULT_MODEL: Final = "default"
 """In the column `model`: the model that the job is given, as null."""
 
-TASKS: Final = (
-    "t2v", "still", "i2v", "flf2v", "extend", "extend_back", "connect", "infill", "loop", "v2v", "edit",
-)  # fmt: skip
-BUILT_TASKS: Final = ("t2v", "still", "i2v")
-# Input column -> the built tasks that use it. A row that names an input which its task ignores is refused: it most
-# likely forgot its task, and the film would be rendered, and paid for, without the picture.
-USED_BY: Final[dict[str, tuple[str, ...]]] = {
-    "image_uri": ("i2v",),
-    "last_image_uri": (),
-    "video_uri": (),
-    "mask_uri": (),
-}
+TASKS: Final = tuple(TASK_TABLE)
 # Delivery profile -> tasks that can be delivered so. The one place to add a profile.
 PROFILES: Final[dict[str, tuple[str, ...]]] = {
     "mp4": TASKS,
@@ -108,6 +118,8 @@ PROFILES: Final[dict[str, tuple[str, ...]]] = {
 NAME_PATTERN: Final = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\z"
 NAME_LEGAL: Final = "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"
 PROMPT_MAX: Final = 4000
+CONTROL_PATTERN: Final = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+"""What no words that are encoded hold: control characters other than tab, new line and carriage return."""
 SIZE_MIN, SIZE_MAX = 16, 8192
 FPS_MAX: Final = 240.0
 DURATION_MAX_S: Final = 3600.0
@@ -122,18 +134,23 @@ VALUE_SHOWN: Final = 200
 # --- names that a catalog's unknown columns may not take ------------------------------------------------------------
 PLAN_COLUMNS: Final = (
     "row", "show", "shot_id", "revision", "take", "seed", "spec_key", "picture_key", "shard", "task", "prompt",
-    "negative_prompt", "width", "height", "frames", "fps", "render_width", "render_height", "render_frames", "steps",
-    "guidance_scale", "image_uri", "last_image_uri", "video_uri", "mask_uri", "image_sha256", "deliver", "priority",
-    "deadline", "not_before", "budget_gpu_s", "tokens", "cost_gpu_s", "cached", "model",
+    "encoded_prompt", "negative_prompt", "width", "height", "frames", "fps", "render_width", "render_height",
+    "render_frames", "steps", "guidance_scale", "image_uri", "last_image_uri", "video_uri", "mask_uri", "image_sha256",
+    "last_image_sha256", "video_sha256", "mask_sha256", "depends_on", "source_shot", "source_frame",
+    "parent", "variant", "locale", "picture_of", "deliver", "priority", "deadline", "not_before",
+    "budget_gpu_s", "window_frames", "tokens", "cost_gpu_s", "cached", "model",
 )  # fmt: skip
 # The catalog's own columns that follow them in a plan: those that a reader may have given a meaning.
-HANDED_THROUGH: Final = ("duration_s", "takes", "sequence", "scene", "camera", "identity", "tags")
+HANDED_THROUGH: Final = (
+    "preset", "duration_s", "takes", "strength", "keep_frames", "long_method", "sequence", "scene", "camera",
+    "identity", "tags",
+)  # fmt: skip
 # Columns that a take gets later: in the manifest, and on the board that is drawn from it.
 LATER_COLUMNS: Final = (
-    "state", "media", "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "poster", "poster_jpeg",
-    "gang", "layout", "log", "message", "replay",
+    "state", "media", "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality", "poster",
+    "poster_jpeg", "gang", "layout", "log", "message", "replay",
 )  # fmt: skip
-RESERVED: Final = frozenset(PLAN_COLUMNS) | frozenset(LATER_COLUMNS) | frozenset(BY_NAME)
+RESERVED: Final = frozenset(PLAN_COLUMNS) | frozenset(LATER_COLUMNS) | frozenset(BY_NAME) | frozenset(VARIANT_COLUMNS)
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

@@ -47,18 +47,20 @@ def _open_csv(path: Path) -> Any:
 
 def _csv_batches(path: Path, header: list[str], batch_rows: int) -> Iterator[Raw]:
     with _open_csv(path) as file:
-        records = csv.reader(file)
+        records = csv.reader(file, strict=True)  # else a quote that is never closed eats the rows after it
         next(records)
         row, numbers, cells, refused = -1, [], [], []
         yielded = False
         while True:
+            line = records.line_num + 1
             try:
                 record = next(records)
             except StopIteration:
                 break
             except csv.Error as error:
                 row += 1
-                refused.append(Refusal(row, ROW, str(error), f"a line of CSV with {len(header)} cells"))
+                what = f"lines {line} to {records.line_num}: {error}" if records.line_num > line else str(error)
+                refused.append(Refusal(row, ROW, what, f"a line of CSV with {len(header)} cells, each quote closed"))
                 continue
             if not record:
                 continue

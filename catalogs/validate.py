@@ -7,17 +7,20 @@ column or one row: an input that its task does not use, and a shot that stands i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from catalogs import schema
+from catalogs import presets, schema, variants
 from catalogs.checker import Checker
 from catalogs.convert import Cells, convert, plain
+from catalogs.dependencies import ANCHORED, check_depends
 from catalogs.digests import DigestSet
+from catalogs.givens import check_input, check_keep_frames, given
 from catalogs.keys import identities
+from catalogs.long import METHODS
 from catalogs.refusal import Refusal
 from catalogs.uris import Resolver, UriError
 
@@ -25,18 +28,40 @@ from catalogs.uris import Resolver, UriError
 _WANTED = {
     "name": "text",
     "text": "text in UTF-8",
-    "int": "a whole number",
+    "int": "a whole number of 64 bits",
     "float": "a number",
     "time": "a time in UTC, such as 2026-12-24T18:00:00Z",
     "list": "a list of texts",
     "tags": "a map from text to text",
+    "variants": variants.LEGAL,
 }
-_LATER = {
-    "depends_on": "null: shots that depend on one another are not built yet",
-    "lora": "null or an empty list: LoRAs are not built yet",
-    "variants": "null: variants are not built yet",
-    "strength": "null: only v2v and edit have a strength, and they are not built yet",
-}
+_IDS = ("shot_id", "show", "sequence", "depends_on")
+_NO_CONTROL = "text without control characters, of which a tab and a new line may stand"
+_LATER = {"lora": "null or an empty list: LoRAs are not built yet"}
+
+
+class Checked(NamedTuple):
+    """Rows after all rules: as in `Batch`."""
+
+    shots: pa.RecordBatch
+    refused: list[Refusal]
+    lost: np.ndarray | None
+
+
+class _Sources(NamedTuple):
+    """Rows that need not name their source: it is another shot's film, (n,) bool each.
+
+    depends: they name the shot. grouped: they belong to a scene or identity, whose first picture an i2v may start from.
+    """
+
+    depends: np.ndarray
+    grouped: np.ndarray
+
+    def of(self, task: pa.Array) -> np.ndarray:
+        """The rows that need not name a source for their tasks."""
+        if not self.grouped.any():
+            return self.depends
+        return self.depends | (self.grouped & np.asarray(pc.is_in(task, pa.array(ANCHORED))))
 
 
 class Validator:
@@ -44,16 +69,16 @@ class Validator:
 
     Args:
         resolver: makes the rows' URIs absolute or refuses them.
+        preset: of the rows that name none.
     """
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, preset: str | None = None) -> None:
         self._resolver = resolver
+        self._preset = preset
         self._seen = DigestSet()
 
-    def check(
-        self, columns: Mapping[str, Cells], unknown: Mapping[str, pa.Array], rows: np.ndarray
-    ) -> tuple[pa.RecordBatch, list[Refusal]]:
-        """The good rows in the schema of a shot, and one refusal for each other row.
+    def check(self, columns: Mapping[str, Cells], unknown: Mapping[str, pa.Array], rows: np.ndarray) -> Checked:
+        """The good rows in the schema of a shot, variants as rows of their own, and why the others are refused.
 
         Args:
             columns: the known columns that the catalog has, of any type, each (n,).
@@ -62,6 +87,10 @@ class Validator:
         """
         checker = Checker(rows)
         shots: dict[str, pa.Array] = {}
+        depends = _Sources(
+            given(columns.get("depends_on"), len(rows)),
+            given(columns.get("scene"), len(rows)) | given(columns.get("identity"), len(rows)),
+        )
         for column in schema.COLUMNS:
             cells = columns.get(column.name)
             if cells is None:
@@ -69,27 +98,57 @@ class Validator:
             values, bad = convert(cells, column)
             legal = _LATER.get(column.name) if column.kind == "unbuilt" else self._legal_kind(column)
             checker.refuse(column.name, bad, cells, legal or "")
-            shots[column.name] = self._rule(checker, column.name, values, cells, shots)
+            if column.name in presets.FIELDS:
+                values = presets.filled(values, shots["preset"], column.name)
+            shots[column.name] = self._rule(checker, column.name, values, cells, shots, depends)
         for name, array in unknown.items():
             checker.refuse(name, _unreadable(array), array, "values that are valid (text in UTF-8)")
-        shot_ids = columns["shot_id"]
         digests = identities(shots["show"], shots["shot_id"].fill_null(""))
-        good = np.nonzero(checker.good)[0]
-        repeated = np.zeros(len(rows), bool)
-        repeated[good] = self._seen.add(digests[good])
-        checker.refuse("shot_id", repeated, shot_ids, "a shot_id that stands once in a show: the first row renders")
         shots["seed"] = _with_default_seed(shots["seed"], digests)
-        refused = checker.refusals()
-        arrays = [pa.array(rows, pa.int64()), *shots.values(), *unknown.values()]
-        names = ["row", *shots, *unknown]
-        batch = pa.RecordBatch.from_arrays(arrays, names=names)
-        return (batch.filter(pa.array(checker.good)) if refused else batch), refused
+        made = variants.expand(shots, checker.good)
+        keep, refused = self._once(checker, made, digests, columns["shot_id"])
+        arrays = [pa.array(rows[made.source], pa.int64()), *made.columns.values()]
+        arrays += [array.take(pa.array(made.source)) if made.expanded else array for array in unknown.values()]
+        batch = pa.RecordBatch.from_arrays(arrays, names=["row", *made.columns, *unknown])
+        lost = digests[~checker.good] if "depends_on" in columns else None
+        return Checked(batch if keep.all() else batch.filter(pa.array(keep)), refused, lost)
+
+    def _once(
+        self, checker: Checker, made: variants.Expanded, digests: np.ndarray, cells: Cells
+    ) -> tuple[np.ndarray, list[Refusal]]:
+        """Refuses rows, and rows made of them, whose shot_id came before; returns which rows stay, and all refusals."""
+        good, legal = np.nonzero(checker.good)[0], "a shot_id that stands once in a show: the first row renders"
+        own, source = digests[good], good
+        inside = np.nonzero(np.asarray(made.columns["parent"].is_valid()))[0]
+        if len(inside):
+            chosen = pa.array(inside)
+            names = (made.columns[name].take(chosen) for name in ("show", "shot_id"))
+            own, source = np.concatenate([own, identities(*names)]), np.concatenate([good, made.source[inside]])
+        order = np.argsort(source, kind="stable")  # a row's own name comes before those of its variants
+        repeated = np.empty(len(order), bool)
+        repeated[order] = self._seen.add(own[order])
+        bad = np.zeros(len(checker.rows), bool)
+        bad[good] = repeated[: len(good)]
+        checker.refuse("shot_id", bad, cells, legal)
+        keep = checker.good[made.source]
+        again = Checker(checker.rows[made.source])
+        bad = np.zeros(len(keep), bool)
+        bad[inside] = repeated[len(good) :]
+        again.refuse("shot_id", bad & keep, made.columns["shot_id"], legal)
+        first = {refusal.row: refusal for refusal in reversed(again.refusals())}
+        return keep & again.good, sorted([*checker.refusals(), *first.values()])
 
     def _legal_kind(self, column: schema.Column) -> str:
-        return schema.NAME_LEGAL if column.name in ("shot_id", "show", "sequence") else _WANTED[column.kind]
+        return schema.NAME_LEGAL if column.name in _IDS else _WANTED[column.kind]
 
     def _rule(
-        self, checker: Checker, name: str, values: pa.Array, cells: Cells, shots: Mapping[str, pa.Array]
+        self,
+        checker: Checker,
+        name: str,
+        values: pa.Array,
+        cells: Cells,
+        shots: Mapping[str, pa.Array],
+        depends: _Sources,
     ) -> pa.Array:
         """Applies the rules of one column and returns its values with the defaults that do not depend on a model."""
         if name in _RANGES:
@@ -110,11 +169,19 @@ class Validator:
                 blank = ~_true(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0))
                 legal = f"1 to {schema.PROMPT_MAX:,} characters, not only white space"
                 checker.refuse(name, blank | (length > schema.PROMPT_MAX), cells, legal)
+                checker.refuse(name, _control(values), cells, _NO_CONTROL)
             case "negative_prompt":
                 bad = _numbers(pc.utf8_length(values)) > schema.PROMPT_MAX
                 checker.refuse(name, bad, cells, f"at most {schema.PROMPT_MAX:,} characters")
+                checker.refuse(name, _control(values), cells, _NO_CONTROL)
+            case "camera":
+                checker.refuse(name, _control(values), cells, _NO_CONTROL)
             case "task":
                 return _task(checker, values, cells)
+            case "preset":
+                unknown = np.asarray(values.is_valid()) & ~np.asarray(pc.is_in(values, pa.array(list(presets.PRESETS))))
+                checker.refuse(name, unknown, cells, presets.LEGAL)
+                return values.fill_null(self._preset) if self._preset else values
             case "width" | "height":
                 return _side(checker, name, values, cells)
             case "fps":
@@ -122,30 +189,30 @@ class Validator:
                 checker.refuse(name, bad, cells, f"above 0 and at most {schema.FPS_MAX:g} frames a second")
             case "duration_s":
                 return _duration(checker, values, cells, shots)
-            case "seed":
-                checker.refuse(name, _outside(values, 0, schema.INT64_MAX), cells, "0 to 2^63 - 1")
             case "takes":
                 return _takes(checker, values, cells, shots["seed"])
             case "image_uri" | "last_image_uri" | "video_uri" | "mask_uri":
-                return self._uri(checker, name, values, cells, shots["task"])
-            case "strength":
-                checker.refuse(name, ~np.asarray(values.is_null()), cells, _LATER[name])
+                check_input(checker, name, values, cells, shots, depends.of(shots["task"]))
+                return self._uri(checker, name, values, cells)
+            case "depends_on":
+                check_depends(checker, values, cells, shots)
+            case "keep_frames":
+                return check_keep_frames(checker, values, cells, shots["task"])
+            case "long_method":
+                known = _false(pc.is_in(values, pa.array(METHODS))) & np.asarray(values.is_valid())
+                checker.refuse(name, known, cells, ", ".join(METHODS))
             case "budget_gpu_s":
                 bad = ~_holds(values, lambda budget: (budget > 0) & np.isfinite(budget))
                 checker.refuse(name, bad, cells, "above 0 GPU seconds")
             case "deliver":
                 return _deliver(checker, values, cells, shots["task"])
+            case "variants":
+                variants.check_variants(checker, values, cells)
         return values
 
-    def _uri(self, checker: Checker, name: str, values: pa.Array, cells: Cells, task: pa.Array) -> pa.Array:
-        users = schema.USED_BY[name]
-        given = np.asarray(values.is_valid())
-        uses = _true(pc.is_in(task, pa.array(users, pa.string())))
-        others = f"null for this task; it is an input of {', '.join(users)}" if users else "null for every built task"
-        checker.refuse(name, given & ~uses, cells, others)
-        if name == "image_uri":
-            checker.refuse(name, ~given & uses, cells, "an image: the task i2v starts from one")
-        if not given.any():
+    def _uri(self, checker: Checker, name: str, values: pa.Array, cells: Cells) -> pa.Array:
+        named = np.asarray(values.is_valid())
+        if not named.any():
             return values
         encoded = values.dictionary_encode()
         resolved: list[str | None] = []
@@ -158,13 +225,14 @@ class Validator:
                 reasons[place] = str(error)
         absolute = pa.array(resolved, pa.string()).take(encoded.indices)
         indices = encoded.indices.fill_null(0).to_numpy()
-        checker.refuse(name, given & np.asarray(absolute.is_null()), cells, lambda index: reasons[int(indices[index])])
+        checker.refuse(name, named & np.asarray(absolute.is_null()), cells, lambda index: reasons[int(indices[index])])
         return absolute
 
 
 _RANGES: dict[str, tuple[float, float, str]] = {
     "steps": (1, schema.STEPS_MAX, f"1 to {schema.STEPS_MAX:,}"),
     "guidance_scale": (0, schema.GUIDANCE_MAX, f"0 to {schema.GUIDANCE_MAX:g}"),
+    "strength": (0, 1, "0 to 1"),
     "priority": (schema.INT32_MIN, schema.INT32_MAX, "a whole number of 32 bits"),
 }
 
@@ -177,6 +245,11 @@ def _true(mask: pa.Array) -> np.ndarray:
 def _false(mask: pa.Array) -> np.ndarray:
     """Where a boolean column is False; null is not."""
     return ~np.asarray(mask.fill_null(True))
+
+
+def _control(texts: pa.Array) -> np.ndarray:
+    """Where a text holds a character that nobody types, such as NUL: what follows it may never be encoded."""
+    return _true(pc.match_substring_regex(texts, schema.CONTROL_PATTERN))
 
 
 def _numbers(values: pa.Array) -> np.ndarray:
@@ -206,11 +279,8 @@ def _narrowed(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _task(checker: Checker, values: pa.Array, cells: Cells) -> pa.Array:
     values = values.fill_null(schema.DEFAULT_TASK)
-    built = ", ".join(schema.BUILT_TASKS)
     known = _true(pc.is_in(values, pa.array(schema.TASKS)))
-    checker.refuse("task", ~known, cells, built)
-    ready = _true(pc.is_in(values, pa.array(schema.BUILT_TASKS)))
-    checker.refuse("task", ~ready, cells, f"{built}; this one is not built yet")
+    checker.refuse("task", ~known, cells, ", ".join(schema.TASKS))
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +17,7 @@ from model.text import no_progress_bars
 
 Depth = Literal["uint8", "uint16"]
 Frames: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+OnLatent = Callable[[int, int], None]
 
 
 class Autoencoder:
@@ -67,8 +69,18 @@ class Autoencoder:
         return latents
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, depth: Depth = "uint8") -> Frames:
+    def decode(
+        self, latents: Tensor, depth: Depth = "uint8", *, lead: int = 0, on_latent: OnLatent | None = None
+    ) -> Frames:
         """Frames (frames, height, width, 3) of normalised latents (1, c, t, h, w).
+
+        Latents are decoded one by one in their order, each with what the decoder remembers of those before it, and
+        leave as whole numbers: a long clip needs no more memory than a short one, its frames apart.
+
+        Args:
+            depth: of the frames.
+            lead: latents at the front that the decoder is only shown; their frames are left out.
+            on_latent: called with (latents done, latents) after each one.
 
         Raises:
             NonFinite: NaN or infinity among the decoded values.
@@ -78,13 +90,39 @@ class Autoencoder:
         dtype = self.model.dtype
         # In the working dtype and in this order, as diffusers does it.
         z = latents.to(self.model.device, dtype) / (1.0 / self._std.to(dtype)) + self._mean.to(dtype)
-        video = self.model.decode(z, return_dict=False)[0].float()
-        if not bool(torch.isfinite(video).all()):
-            raise NonFinite(None, "frames")
-        top = 255.0 if depth == "uint8" else 65535.0
-        scaled = ((video[0] * 0.5 + 0.5).clamp(0.0, 1.0) * top).round()
-        frames = rearrange(scaled, "c t h w -> t h w c").cpu().numpy()
-        return frames.astype(np.uint8 if depth == "uint8" else np.uint16)
+        count, height, width = z.shape[2:]
+        left_out = 1 + (lead - 1) * self.frame_stride if lead else 0
+        shape = (
+            1 + (count - 1) * self.frame_stride - left_out,
+            height * self.spatial_stride,
+            width * self.spatial_stride,
+        )
+        frames: Any = np.empty((*shape, 3), np.uint8 if depth == "uint8" else np.uint16)
+        top, done = (255.0 if depth == "uint8" else 65535.0), 0
+        for index, video in enumerate(self._stream(z)):
+            if index >= lead:
+                scaled = ((video[0] * 0.5 + 0.5).clamp(0.0, 1.0) * top).round()
+                found = rearrange(scaled, "c t h w -> t h w c").cpu().numpy()
+                frames[done : done + len(found)] = found
+                done += len(found)
+            if on_latent is not None:
+                on_latent(index + 1, count)
+        return frames
+
+    def _stream(self, z: Tensor) -> Iterator[Tensor]:
+        """Frames (1, 3, n, height, width), fp32, of each latent in turn: what AutoencoderKLWan.decode joins to one."""
+        from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, unpatchify
+
+        decoder, patch = self.model.decoder, self.model.config.patch_size
+        memory: list[Any] = [None] * sum(isinstance(part, WanCausalConv3d) for part in decoder.modules())
+        latents = self.model.post_quant_conv(z)
+        for index in range(z.shape[2]):
+            out = decoder(
+                latents[:, :, index : index + 1], feat_cache=memory, feat_idx=[0], first_chunk=index == 0
+            )  # fmt: skip
+            if not bool(torch.isfinite(out).all()):  # before it is clamped: infinity would become white or black
+                raise NonFinite(None, "frames")
+            yield (out if patch is None else unpatchify(out, patch_size=patch)).clamp(-1.0, 1.0).float()
 
 
 class ImageEncoder:

@@ -84,20 +84,34 @@ def localise(
     wanted = dict(_model_files(root, listing))
     if INDEX not in wanted:
         raise ModelError(f"{text} is not a pipeline folder: no {INDEX} among its {len(listing)} files")
-    state = [(name, info.get("size"), _version(info)) for name, (_, info) in sorted(wanted.items())]
-    key = hashlib.sha256(json.dumps([text, state], default=str).encode()).hexdigest()[:24]
-    target = (cache or user_cache_dir()) / "models" / key
+    return fetched(fs, text, wanted, (cache or user_cache_dir()) / "models")
+
+
+def fetched(fs: Any, url: str, files: Mapping[str, tuple[str, Mapping[str, Any]]], cache: Path) -> Path:
+    """A folder below `cache` with files of a URL, fetched once for each state (names, sizes, versions) of them.
+
+    Args:
+        fs: the fsspec file system.
+        url: for the state and for messages.
+        files: name in the folder -> path in the file system, and what that says of it.
+
+    Raises:
+        ModelError: a file cannot be fetched, or comes in part.
+    """
+    state = [(name, info.get("size"), _version(info)) for name, (_, info) in sorted(files.items())]
+    key = hashlib.sha256(json.dumps([url, state], default=str).encode()).hexdigest()[:24]
+    target = cache / key
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=target.parent))
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=cache))
     try:
-        for name, (remote, info) in sorted(wanted.items()):
+        for name, (remote, info) in sorted(files.items()):
             local = partial / name
             local.parent.mkdir(parents=True, exist_ok=True)
             fs.get_file(remote, str(local))
             if info.get("size") is not None and local.stat().st_size != info["size"]:
-                raise ModelError(f"{text}/{name}: {local.stat().st_size} bytes came of {info['size']}")
+                raise ModelError(f"{url}/{name}: {local.stat().st_size} bytes came of {info['size']}")
         try:
             os.replace(partial, target)
         except OSError:
@@ -106,7 +120,7 @@ def localise(
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"{text} cannot be fetched: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{url} cannot be fetched: {type(error).__name__}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
@@ -208,5 +222,5 @@ class FileDigests:
             self._changed = False
         except OSError as error:
             log.warning("the memory of digests %s cannot be written: %s", self.path, error)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it may never have been made
                 partial.unlink()

@@ -14,6 +14,7 @@ from typing import Any
 from model.cache import absolute, folder_digest, localise
 from model.errors import ModelError
 from model.folder import PipelineFolder, read_json
+from model.long.choose import long_facts
 
 PICTURE_VERSION = 1
 """Raised only when the same take would come out as another picture."""
@@ -69,7 +70,7 @@ def read_facts(
         negative_prompt (defaults), guidance_scale_2 where there are two experts; grid (width and height are multiples
         of it), frame_stride (frames are a multiple of it plus one), spatial_stride, patch; min_size, max_size (pixels
         of a side), max_frames, max_tokens; layers, model_width, ffn_dim, parameters; sampler; precision;
-        picture_version; gpu_s_per_tflop.
+        picture_version; gpu_s_per_tflop; long (see `model.long.long_facts`).
 
     Raises:
         ModelError: no such model, or not a Wan pipeline folder; the message lists what was found.
@@ -88,6 +89,7 @@ def read_facts(
         "digest": folder_digest(local, folder.components, cache=cache),
         "precision": precision,
         "picture_version": PICTURE_VERSION,
+        "long": long_facts(facts["frames"], facts["frame_stride"]),
     }
     _check_grid(facts, local)
     return facts
@@ -138,9 +140,14 @@ def official_facts(folder: PipelineFolder) -> dict[str, Any]:
     }
 
 
+TASKS = ("t2v", "still", "i2v", "flf2v", "extend", "extend_back", "connect", "infill", "loop", "v2v", "edit")
+CHANNEL_TASKS = ("i2v", "flf2v", "extend", "extend_back", "connect", "infill", "edit")
+"""Tasks of a checkpoint with condition channels: it never learnt to do without pixels that stay as they are."""
+
+
 def tasks_of(folder: PipelineFolder) -> tuple[str, ...]:
-    """Tasks that the checkpoint can do; one with condition channels never learnt to do without an image."""
-    return ("i2v",) if folder.condition_channels else ("t2v", "still", "i2v")
+    """Tasks that the checkpoint can do."""
+    return CHANNEL_TASKS if folder.condition_channels else TASKS
 
 
 def clip_tokens(folder: PipelineFolder, width: int, height: int, frames: int) -> int:

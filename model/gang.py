@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from model.errors import NonFinite
+from model.errors import InputError, NonFinite
 
 if TYPE_CHECKING:
     from model.parallel import ParallelGroup
 
 OnStep = Callable[[int, int], None]
 T = TypeVar("T")
+
+
+@contextmanager
+def together(group: ParallelGroup | None) -> Iterator[None]:
+    """Around what the ranks of a gang do together: when one leaves it alone, the others need not wait for it in vain.
+
+    An error that `share` or `end_step` met has taken all ranks out already. Any other (memory, a fault of a kernel)
+    may find the others in the middle of an exchange: this rank's end of it is closed, and theirs breaks at once instead
+    of at its time limit. Such a gang has to be made anew.
+    """
+    try:
+        yield
+    except (InputError, NonFinite):  # met by all ranks, at the same place
+        raise
+    except BaseException as error:
+        if group is not None and not group.left_together:
+            group.abandon(error)
+        raise
 
 
 def share(group: ParallelGroup | None, prepare: Callable[[], T]) -> T:
@@ -38,10 +57,12 @@ def end_step(group: ParallelGroup | None, latents: Tensor, index: int, steps: in
 
     Raises:
         NonFinite: NaN or infinity among the latents.
-        PeerFailed: another rank left.
+        PeerFailed: another rank left, or the ranks disagree: they are at different steps, or have other latents.
     """
     failure: BaseException | None = None
+    size = 0.0
     try:
+        size = float(latents.abs().mean())
         if not bool(torch.isfinite(latents).all()):
             raise NonFinite(index, "latents")
         if on_step is not None:
@@ -49,12 +70,12 @@ def end_step(group: ParallelGroup | None, latents: Tensor, index: int, steps: in
     except BaseException as error:  # a cancel may come as any exception, and the other ranks wait for this one's word
         failure = error
     if group is not None and group.size > 1:
-        _agree(group, failure)
+        _agree(group, failure, step=index + 1, value=size)
     elif failure is not None:
         raise failure
 
 
-def _agree(group: ParallelGroup, failure: BaseException | None) -> None:
-    group.agree(None if failure is None else f"{type(failure).__name__}: {failure}")
+def _agree(group: ParallelGroup, failure: BaseException | None, *, step: int = 0, value: float = 0.0) -> None:
+    group.agree(None if failure is None else f"{type(failure).__name__}: {failure}", step=step, value=value)
     if failure is not None:
         raise failure

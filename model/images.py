@@ -26,7 +26,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     Raises:
         InputError: not an image that pillow reads, truncated, or of more than `max_pixels`.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -41,6 +41,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
                 return np.asarray(_flatten(ImageOps.exif_transpose(image)))
     except InputError:
         raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"not a readable image ({len(data)} bytes): of no kind that pillow knows") from error
     except Exception as error:  # pillow's plugins raise whatever their formats make them stumble over
         raise InputError(f"not a readable image ({len(data)} bytes): {type(error).__name__}: {error}") from error
 

@@ -3,37 +3,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.autoencoder import Autoencoder, Depth, Frames, ImageEncoder
+from model.autoencoder import Autoencoder, Depth, Frames, ImageEncoder, OnLatent
 from model.cache import localise
 from model.condition import Condition, Grid
+from model.conditions.build import Given, Told, build
+from model.conditions.spans import Clip
+from model.denoising import Denoiser
+from model.dtypes import as_dtype
 from model.errors import InputError, ModelError
 from model.facts import read_facts, resolve
 from model.folder import PipelineFolder
-from model.gang import OnStep, end_step, share
+from model.gang import OnStep, share, together
 from model.images import cover, decode_image
+from model.offload import Movable, Offload
 from model.sampler import Sampler
 from model.text import TextEncoder, cleaner
 from model.transformer import Transformer
-from model.velocity import Form, Guidance, Velocity
+from model.velocity import Form, Guidance
 
 if TYPE_CHECKING:
     from model.parallel import ParallelGroup
 
 PARTS = frozenset({"transformer", "text", "autoencoder", "image"})
 """Parts of a pipeline that a rank may load: the transformer(s), text encoder, autoencoder and image encoder."""
+_RING_LEAD = 16  # latents of the end that the decoder is shown before the beginning: it remembers no more
 
 T = TypeVar("T")
+
+
+class Begun(NamedTuple):
+    """A take before its first step, the same on every rank.
+
+    Attributes:
+        denoiser: how its windows are denoised.
+        noise: of the whole clip, (1, c, t, h, w), fp32, on the device.
+        condition: what is known of the clip, on the device, or None.
+        generator: for samplers that draw more noise on their way.
+    """
+
+    denoiser: Denoiser
+    noise: Tensor
+    condition: Condition | None
+    generator: torch.Generator
 
 
 class Pipeline:
@@ -57,6 +79,7 @@ class Pipeline:
     ) -> None:
         self.folder, self.experts, self.sampler, self.device = folder, tuple(experts), sampler, device
         self._text, self._autoencoder, self._image = text, autoencoder, image
+        self._offload: Offload | None = None
         self.location = location or str(folder.path)
         channels = folder.condition_channels
         if channels not in (0, folder.latent_channels + folder.frame_stride):
@@ -132,6 +155,26 @@ class Pipeline:
         """Parts that a rank of a gang needs: rank 0 encodes and decodes, the others only denoise."""
         return PARTS if rank == 0 else frozenset({"transformer"})
 
+    @contextmanager
+    def saving_memory(self) -> Iterator[Offload]:
+        """Within it only the parts at work stand on the device, each as a whole: slower, and the same pictures."""
+        parts: dict[str, Sequence[Movable]] = {
+            "text": () if self._text is None else (self._text.model,),
+            "autoencoder": () if self._autoencoder is None else (self._autoencoder.model,),
+            "image": () if self._image is None else (self._image.model,),
+        }
+        parts |= {f"expert {number}": (expert,) for number, expert in enumerate(self.experts)}
+        self._offload = Offload(parts, self.device)
+        try:
+            yield self._offload
+        finally:
+            offload, self._offload = self._offload, None
+            offload.restore()
+
+    def _at_work(self, *parts: str) -> None:
+        if self._offload is not None:
+            self._offload.only(*parts)
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What `read_facts` says of this folder: defaults, limits, digest. `folder` is where it was loaded from."""
@@ -171,19 +214,35 @@ class Pipeline:
         Raises:
             InputError: the image or the size cannot be used.
         """
-        grid = self.grid_of(width, height, frames)
-        autoencoder = self._need(self._autoencoder, "autoencoder")
+        self.grid_of(width, height, frames)
         picture = cover(decode_image(image) if isinstance(image, bytes) else image, width, height)
-        first = rearrange(torch.from_numpy(picture.copy()), "h w c -> 1 c 1 h w").float() / 127.5 - 1.0
-        if self.form is not Form.CHANNELS:
-            return Condition.first(autoencoder.encode(first), grid)
-        # These checkpoints are shown the latents of the whole clip, grey where nothing is known.
-        video = torch.cat([first, first.new_zeros(1, 3, frames - 1, height, width)], dim=2)
-        latents = autoencoder.encode(video)
-        mask = latents.new_zeros(1, 1, *grid)
-        mask[:, :, 0] = 1.0
-        tokens = self._need(self._image, "image").encode(picture) if self.folder.has_image_tokens else None
-        return Condition(latents, mask, image_tokens=tokens)
+        told = self.condition(
+            "i2v", Given(image=picture), Clip(width, height, frames, frames, self.folder.frame_stride)
+        )
+        assert told is not None
+        return told.condition
+
+    def condition(self, task: str, given: Given, clip: Clip) -> Told | None:
+        """What this checkpoint is told of a clip for a task; None for t2v and still.
+
+        Args:
+            given: pixels of the clip's size.
+            clip: on the model's grid, and the film that is cut from it.
+
+        Raises:
+            InputError: something that the task needs is missing, or does not fit the clip or this checkpoint.
+        """
+        self.grid_of(clip.width, clip.height, clip.frames)
+        self._at_work("autoencoder", "image")
+        return build(
+            task,
+            given,
+            clip,
+            form=self.form,
+            autoencoder=self._need(self._autoencoder, "autoencoder"),
+            image_encoder=self._need(self._image, "image") if self.folder.has_image_tokens else None,
+            two_images=self.folder.transformer.get("pos_embed_seq_len") is not None,
+        )
 
     def draw_noise(self, seed: int, grid: Grid, generator: torch.Generator | None = None) -> Tensor:
         """The noise of a take: drawn on the CPU in fp32 from its seed, so that it is the same on every machine."""
@@ -191,7 +250,23 @@ class Pipeline:
         return torch.randn((1, self.folder.latent_channels, *grid), generator=source, dtype=torch.float32)
 
     @torch.no_grad()
-    def denoise(
+    def denoise(self, prompt: str, *, on_step: OnStep | None = None, **take: Any) -> Tensor:
+        """Latents (1, c, t, h, w), fp32, of one take; every rank of a gang gets them.
+
+        Takes what `begin` takes, and `on_step`: called with (steps done, steps) after each one; it may raise to stop,
+        and then all ranks leave.
+
+        Raises:
+            InputError: a size, condition or setting that this checkpoint cannot use.
+            NonFinite: NaN or infinity came out of a step.
+            PeerFailed: another rank of the group left.
+        """
+        with together(take.get("group")):
+            begun = self.begin(prompt, **take)
+            return begun.denoiser.run(begun.noise, begun.condition, generator=begun.generator, on_step=on_step)
+
+    @torch.no_grad()
+    def begin(
         self,
         prompt: str,
         *,
@@ -205,10 +280,9 @@ class Pipeline:
         guidance_scale_2: float | None = None,
         condition: Condition | None = None,
         group: ParallelGroup | None = None,
-        on_step: OnStep | None = None,
         noise: Tensor | None = None,
-    ) -> Tensor:
-        """Latents (1, c, t, h, w), fp32, of one take; every rank of a gang gets them.
+    ) -> Begun:
+        """What must be there before a take's first step, on every rank: text states, noise, condition.
 
         Args:
             prompt, negative_prompt: texts as people write them; no negative prompt is the empty one.
@@ -219,13 +293,10 @@ class Pipeline:
             guidance_scale_2: for the low-noise expert; the same as the other by default.
             condition: what is known; only rank 0's counts.
             group: the ranks that render this take together.
-            on_step: called with (steps done, steps) after each one; may raise to stop, and then all ranks leave.
             noise: in place of what the seed gives, (1, c, t, h, w).
 
         Raises:
-            InputError: a size, condition or setting that this checkpoint cannot use.
-            NonFinite: NaN or infinity came out of a step.
-            PeerFailed: another rank of the group left.
+            InputError, PeerFailed: as `denoise`.
         """
         width = self.facts["width"] if width is None else width
         height = self.facts["height"] if height is None else height
@@ -240,6 +311,7 @@ class Pipeline:
         def prepare() -> tuple[list[Tensor], Tensor, Tensor, Condition | None]:
             checked = self._checked(condition, grid)
             text = self._need(self._text, "text")
+            self._at_work("text")
             prompts = [prompt, negative_prompt or ""] if guidance.wanted else [prompt]
             drawn = self.draw_noise(seed, grid, generator) if noise is None else noise.float().cpu()
             if drawn.shape != (1, self.folder.latent_channels, *grid):
@@ -248,34 +320,42 @@ class Pipeline:
 
         texts, first_noise, state, known = share(group, prepare)
         generator.set_state(state)
-        first_noise = first_noise.to(self.device)
-        known = None if known is None else known.to(self.device)
-        walk = self.sampler.start(steps, device=self.device, strength=1.0 if known is None else known.strength)
-        ratio = self.folder.boundary_ratio
-        velocity = Velocity(
-            self._need(self.experts, "transformer"),
-            boundary=None if ratio is None else ratio * walk.train_steps,
+        denoiser = Denoiser(
+            experts=self._need(self.experts, "transformer"),
+            sampler=self.sampler,
             form=self.form,
             frame_stride=self.folder.frame_stride,
+            boundary_ratio=self.folder.boundary_ratio,
             texts=[each.to(self.device) for each in texts],
             guidance=guidance,
-            condition=known,
+            steps=steps,
+            device=self.device,
             group=group,
+            on_expert=lambda number: self._at_work(f"expert {number}"),
         )
-        kept = known if known is not None and self.form is not Form.CHANNELS and known.keeps_something else None
-        latents = first_noise
-        if known is not None and known.strength < 1.0:
-            latents = walk.noised(known.latents, first_noise, 0)
-        for index in range(len(walk)):
-            if kept is not None and self.form is Form.IMPOSED:
-                latents = _impose(latents, walk.noised(kept.latents, first_noise, index), kept.known)
-            latents = walk.step(velocity(latents, walk.times[index]), index, latents, generator)
-            end_step(group, latents, index, len(walk), on_step)
-        return latents if kept is None else _impose(latents, kept.latents, kept.known)
+        known = None if known is None else known.to(self.device)
+        return Begun(denoiser, first_noise.to(self.device), known, generator)
 
-    def decode(self, latents: Tensor, depth: Depth = "uint8") -> Frames:
-        """Frames (frames, height, width, 3), uint8 or uint16, of latents (1, c, t, h, w); raises NonFinite."""
-        return self._need(self._autoencoder, "autoencoder").decode(latents, depth)
+    def decode(self, latents: Tensor, depth: Depth = "uint8", *, on_latent: OnLatent | None = None) -> Frames:
+        """Frames (frames, height, width, 3), uint8 or uint16, of latents (1, c, t, h, w); raises NonFinite.
+
+        `on_latent` is called with (latents done, latents) after each one.
+        """
+        self._at_work("autoencoder")
+        return self._need(self._autoencoder, "autoencoder").decode(latents, depth, on_latent=on_latent)
+
+    def decode_ring(self, latents: Tensor, depth: Depth = "uint8", *, on_latent: OnLatent | None = None) -> Frames:
+        """Frames of a clip that is closed in time: its first and last latents are the same one.
+
+        The frame after the last would be the first: the decoder is shown the end before it comes to the beginning.
+        They begin with the frames of that latent as the last one, a whole group: 4 (t - 1) frames come of t latents.
+        """
+        turn = torch.cat([latents[:, :, -1:], latents[:, :, 1:-1]], dim=2)
+        shown = [*range(turn.shape[2])] * _RING_LEAD
+        ring = torch.cat([turn[:, :, shown[-_RING_LEAD:]], turn], dim=2)
+        self._at_work("autoencoder")
+        autoencoder = self._need(self._autoencoder, "autoencoder")
+        return autoencoder.decode(ring, depth, lead=_RING_LEAD, on_latent=on_latent)
 
     @overload
     def __call__(self, prompt: str, *, depth: Depth = "uint8", group: None = None, **take: Any) -> Frames: ...
@@ -310,15 +390,3 @@ class Pipeline:
         if part is None or part == ():
             raise ModelError(f"this rank has not loaded the {name} of {self.folder.path}")
         return part
-
-
-def as_dtype(name: torch.dtype | str) -> torch.dtype:
-    """A floating-point dtype by itself or by name; raises ModelError for what is none."""
-    found = getattr(torch, name, None) if isinstance(name, str) else name
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ModelError(f"{name!r} is not a floating-point dtype of torch")
-    return found
-
-
-def _impose(latents: Tensor, known: Tensor, mask: Tensor) -> Tensor:
-    return mask * known + (1.0 - mask) * latents

@@ -56,8 +56,11 @@ class Sampler:
         """The sampler of a local pipeline folder."""
         return cls(read_json(folder / "scheduler" / "scheduler_config.json"), flow_shift=flow_shift)
 
-    def start(self, steps: int, *, device: torch.device | str = "cpu", strength: float = 1.0) -> Walk:
+    def start(self, steps: int, *, device: torch.device | str = "cpu", strength: float = 1.0, first: int = 0) -> Walk:
         """A fresh walk of `steps` steps from pure noise, or of the last `strength` of them.
+
+        `first`: steps of those that were walked before, for a walk that goes on elsewhere. A solver that remembers
+        earlier steps begins anew there.
 
         Raises:
             InputError: there would be no step to do.
@@ -67,7 +70,7 @@ class Sampler:
         scheduler = self._kind.from_config(self._config)
         scheduler.set_timesteps(steps, device=device)
         order = int(getattr(scheduler, "order", 1))
-        skipped = (steps - int(min(steps * strength, steps))) * order
+        skipped = (steps - int(min(steps * strength, steps)) + first) * order
         if skipped >= len(scheduler.timesteps):
             raise InputError(f"{steps} steps at strength {strength:g} leave no step to do")
         # Two time steps may round to the same integer: counting by index, never by value, keeps them apart.

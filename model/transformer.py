@@ -180,7 +180,7 @@ class Transformer(nn.Module):
         cls,
         path_or_url: str | os.PathLike[str],
         *,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: str | torch.device = "cpu",
         cache: Path | None = None,
     ) -> Transformer:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -17,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.cache import absolute, is_remote, user_cache_dir
+from model.cache import absolute, fetched, is_remote, user_cache_dir
+from model.dtypes import as_dtype
 from model.errors import ModelError
 from model.folder import read_json
 from model.state_dict_adapter import is_kept_fp32, to_diffusers, to_ours
@@ -41,7 +39,7 @@ class Place(NamedTuple):
 def load(
     path_or_url: str | os.PathLike[str],
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: str | torch.device = "cpu",
     cache: Path | None = None,
 ) -> Transformer:
@@ -50,9 +48,9 @@ def load(
     Weights come from safetensors files alone: one file, or several with an index. They may carry diffusers' key names
     or those of Wan's own release. An fsspec URL is fetched into the cache once for each state of its files.
 
-    dtype None keeps each tensor as it is stored. Another dtype is given to all but the parts that diffusers keeps in
-    fp32 (time embedding, modulation tables, whole-token norms). The model computes those parts in fp32 however they are
-    held, so a bf16 folder gives the result of diffusers with `torch_dtype=torch.bfloat16` in either case.
+    dtype None keeps each tensor as it is stored. Another one, by itself or by name, is given to all but the parts that
+    diffusers keeps in fp32 (time embedding, modulation tables, whole-token norms). The model computes those parts in
+    fp32 however they are held, so a bf16 folder gives diffusers' result with `torch_dtype=torch.bfloat16` either way.
 
     Raises:
         ModelError: no such folder, another class of model, damaged files, or keys missing, unknown or of a wrong shape.
@@ -63,7 +61,8 @@ def load(
         model = Transformer(config)
     places, unknown = to_ours(_places(folder))
     _check(folder, model.state_dict(), places, unknown)
-    model.load_state_dict(_read(places, dtype, str(device)), assign=True)
+    wanted = None if dtype is None else as_dtype(dtype)
+    model.load_state_dict(_read(places, wanted, str(device)), assign=True)
     return model.eval()
 
 
@@ -115,33 +114,7 @@ def _fetch(url: str, cache: Path) -> Path:
         raise ModelError(f"{url} cannot be listed: {type(error).__name__}: {error}") from error
     if CONFIG not in files:
         raise ModelError(f"no transformer at {url}: found neither {SUBFOLDER}/{CONFIG} nor {CONFIG}")
-    state = [(name, info.get("size"), _version(info)) for name, info in sorted(files.items())]
-    key = hashlib.sha256(json.dumps([url, state], default=str).encode()).hexdigest()[:24]
-    target = cache / "transformers" / key
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=target.parent))
-    try:
-        for name, info in files.items():
-            fs.get_file(info["name"], str(partial / name))
-        try:
-            os.replace(partial, target)
-        except OSError:
-            if not target.is_dir():  # else another process was first, with the same files
-                raise
-    except Exception as error:
-        raise ModelError(f"{url} cannot be fetched: {type(error).__name__}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
-
-
-def _version(info: Mapping[str, Any]) -> str | None:
-    for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created"):
-        if info.get(key) is not None:
-            return str(info[key])
-    return None
+    return fetched(fs, url, {name: (info["name"], info) for name, info in files.items()}, cache / "transformers")
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -24,6 +24,10 @@ BATCHED_TOKENS = 4096
 A small model then spends its time on numbers and not on calls; a large clip would only need twice the memory. It
 depends on the clip alone, so that a take does not depend on where it is rendered.
 """
+
+
+NOISE_TIME = 1000.0
+"""Time step of pure noise: it is this many times the noise level."""
 
 
 class Form(Enum):
@@ -59,6 +63,7 @@ class Velocity:
         guidance: its scales.
         condition: what is known, or None.
         group: the ranks that work together, or None.
+        on_expert: told which expert is about to be asked, by its number.
     """
 
     def __init__(
@@ -72,27 +77,30 @@ class Velocity:
         guidance: Guidance,
         condition: Condition | None,
         group: ParallelGroup | None = None,
+        on_expert: Callable[[int], None] | None = None,
     ) -> None:
         self.experts, self.boundary, self.form, self.guidance = experts, boundary, form, guidance
-        self.group, self.condition = group, condition
+        self.group, self.condition, self.on_expert = group, condition, on_expert
         self.texts = list(texts)
         self.image_tokens = None if condition is None else condition.image_tokens
-        self.token_mask: Tensor | None = None
+        self.tells = condition is not None and form is Form.TIMESTEPS and condition.keeps_something
         self.channels: Tensor | None = None
-        if condition is not None and form is Form.TIMESTEPS and condition.keeps_something:
-            self.token_mask = condition.token_mask(experts[0].config.patch_size)
         if condition is not None and form is Form.CHANNELS:
             self.channels = torch.cat([condition.frame_mask(frame_stride), condition.latents], dim=1)
 
     def __call__(self, latents: Tensor, time: Tensor) -> Tensor:
         """Velocity (noise - clean), (1, c, t, h, w) in fp32, of `latents` at the scalar time step `time`."""
         high = self.boundary is None or bool(time >= self.boundary)
-        expert = self.experts[0] if high else self.experts[1]
+        number = 0 if high else 1
+        if self.on_expert is not None:
+            self.on_expert(number)
+        expert = self.experts[number]
         scale = self.guidance.scale if high else self.guidance.low_noise
-        seen = self._seen(latents)
+        seen = self._seen(latents, float(time) / NOISE_TIME)
         times = time.float().reshape(1)
-        if self.token_mask is not None:
-            times = (1.0 - self.token_mask) * times
+        if self.condition is not None and self.tells:
+            known = self.condition.token_mask(expert.config.patch_size, float(time) / NOISE_TIME)
+            times = (1.0 - known) * times
         if scale <= 1.0:
             return self._forward(expert, seen, times, self.texts[:1]).float()
         group = self.group
@@ -106,11 +114,11 @@ class Velocity:
         negative = negative.float()
         return negative + scale * (positive.float() - negative)
 
-    def _seen(self, latents: Tensor) -> Tensor:
+    def _seen(self, latents: Tensor, noise_level: float) -> Tensor:
         """The transformer's input for these latents, before it is batched."""
-        if self.condition is not None and self.token_mask is not None:
-            known = self.condition.known
-            return known * self.condition.latents + (1.0 - known) * latents
+        if self.condition is not None and self.tells:
+            told = self.condition.told(self.experts[0].config.patch_size, noise_level)
+            return told * self.condition.latents + (1.0 - told) * latents
         return latents if self.channels is None else torch.cat([latents, self.channels], dim=1)
 
     def _forward(self, expert: Transformer, seen: Tensor, times: Tensor, texts: Sequence[Tensor]) -> Tensor:
@@ -120,7 +128,7 @@ class Velocity:
             seen.to(dtype).expand(count, *seen.shape[1:]),
             times.expand(count, *times.shape[1:]),
             states.to(dtype),
-            None if image is None else image.to(dtype).expand(count, *image.shape[1:]),
+            None if image is None else image.to(dtype).repeat(count, 1, 1),
             group=None if self.group is None else self.group.sequence,
             encoder_multiplicity=multiplicity,
         )

@@ -1,13 +1,11 @@
-"""Makes the sample catalogs and the image they refer to, the same bytes each time.
+"""Makes the sample catalogs and the pictures and films they refer to, the same each time.
 
 python -m catalogs.samples.make_samples [FOLDER]
 """
 
 from __future__ import annotations
 
-import struct
 import sys
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogs.samples import FOLDER
+from catalogs.samples.pictures import animation, png, square, travelling
 
-BLUE, GRAY = (50, 90, 220), (120, 120, 120)
 IMAGE = "images/blue-square.png"
+LAST_IMAGE, MASK = "images/blue-square-right.png", "images/right-half.png"
+FILM, LATER_FILM, MOVING_MASK = "films/red-circle.apng", "films/red-circle-later.apng", "films/not-the-circle.apng"
 _CLIP = {"fps": 8.0, "duration_s": 2.125}  # 17 frames
-_SQUARE = {"width": 64, "height": 64, **_CLIP}
-_WIDE = {"width": 96, "height": 64, **_CLIP}
+_SQUARE = {"width": 128, "height": 128, **_CLIP}
+_WIDE = {"width": 160, "height": 96, **_CLIP}
 
 # What the shipped model knows: one shape of one colour and size, on a plain background, moving one way.
 DEMO_SHOTS: Sequence[Mapping[str, Any]] = (
@@ -36,8 +36,8 @@ DEMO_SHOTS: Sequence[Mapping[str, Any]] = (
         "shot_id": "orange-square-still",
         "prompt": "a large orange square on a navy background",
         "task": "still",
-        "width": 64,
-        "height": 64,
+        "width": 128,
+        "height": 128,
     },
     {
         "shot_id": "blue-square-from-image",
@@ -55,6 +55,44 @@ DEMO_SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 
+_RED = "a large red circle moving right on a black background"
+_BLUE = "a large blue square moving right on a gray background"
+# A row of every task. Pictures and films are 128x128; a film may be of any kind that FFmpeg decodes.
+TASK_SHOTS: Sequence[Mapping[str, Any]] = (
+    {"shot_id": "t2v", "prompt": _RED},
+    {"shot_id": "still", "prompt": "a large orange square on a navy background", "task": "still"},
+    {"shot_id": "i2v", "prompt": _BLUE, "task": "i2v", "image_uri": IMAGE},
+    {"shot_id": "flf2v", "prompt": _BLUE, "task": "flf2v", "image_uri": IMAGE, "last_image_uri": LAST_IMAGE},
+    {"shot_id": "extend", "prompt": _RED, "task": "extend", "video_uri": FILM},
+    {"shot_id": "extend-back", "prompt": _RED, "task": "extend_back", "video_uri": LATER_FILM},
+    {"shot_id": "connect", "prompt": _RED, "task": "connect", "video_uri": FILM, "last_image_uri": LATER_FILM},
+    {"shot_id": "infill", "prompt": _RED, "task": "infill", "video_uri": FILM, "keep_frames": "0-4, 13-16"},
+    {"shot_id": "loop", "prompt": "a large cyan triangle standing still on a navy background", "task": "loop"},
+    {
+        "shot_id": "v2v",
+        "prompt": "a large green circle moving right on a black background",
+        "task": "v2v",
+        "video_uri": FILM,
+        "strength": 0.8,
+    },
+    {
+        "shot_id": "edit-background",
+        "prompt": "a large red circle moving right on a pink background",
+        "task": "edit",
+        "video_uri": FILM,
+        "mask_uri": MOVING_MASK,
+    },
+    {"shot_id": "edit-region", "prompt": _BLUE, "task": "edit", "image_uri": IMAGE, "mask_uri": MASK},
+)
+TASK_SCHEMA = pa.schema(
+    [
+        ("show", pa.string()), ("shot_id", pa.string()), ("prompt", pa.string()), ("task", pa.string()),
+        ("width", pa.int32()), ("height", pa.int32()), ("fps", pa.float32()), ("duration_s", pa.float32()),
+        ("image_uri", pa.string()), ("last_image_uri", pa.string()), ("video_uri", pa.string()),
+        ("mask_uri", pa.string()), ("strength", pa.float32()), ("keep_frames", pa.string()),
+    ]
+)  # fmt: skip
+
 _GOOD = "a small red circle moving left on a black background"
 BAD_SHOTS: Sequence[Mapping[str, Any]] = (
     {"shot_id": "good", "prompt": _GOOD},
@@ -66,10 +104,10 @@ BAD_SHOTS: Sequence[Mapping[str, Any]] = (
     {"shot_id": "good", "prompt": "a large blue square moving up on a gray background"},
     {"shot_id": "backwards", "prompt": _GOOD, "duration_s": -1.0},
     {"shot_id": "no-rate", "prompt": _GOOD, "fps": float("nan")},
-    {"shot_id": "negative-seed", "prompt": _GOOD, "seed": -1},
+    {"shot_id": "seeds-past-64-bits", "prompt": _GOOD, "seed": 2**63 - 1, "takes": 2},
     {"shot_id": "no-takes", "prompt": _GOOD, "takes": 0},
     {"shot_id": "unknown-task", "prompt": _GOOD, "task": "t2x"},
-    {"shot_id": "later-task", "prompt": _GOOD, "task": "loop"},
+    {"shot_id": "no-last-image", "prompt": _GOOD, "task": "flf2v", "image_uri": IMAGE},
     {"shot_id": "no-image", "prompt": _GOOD, "task": "i2v"},
     {"shot_id": "private-file", "prompt": _GOOD, "task": "i2v", "image_uri": "file:///etc/passwd"},
     {"shot_id": "metadata", "prompt": _GOOD, "task": "i2v", "image_uri": "http://169.254.169.254/latest/meta-data/"},
@@ -87,44 +125,37 @@ BAD_SCHEMA = pa.schema(
 )  # fmt: skip
 
 
-def blue_square(side: int = 64) -> np.ndarray:
-    """A blue square on gray, left of the middle so that it has room to move right; (side, side, 3) uint8."""
-    half, centre = 0.16 * side, (0.3 * side, 0.5 * side)
-    x, y = np.meshgrid(np.arange(side) + 0.5 - centre[0], np.arange(side) + 0.5 - centre[1])
-    cover = np.clip(half - np.maximum(np.abs(x), np.abs(y)) + 0.5, 0.0, 1.0)[..., None]
-    return np.rint(np.asarray(GRAY) + cover * (np.asarray(BLUE) - np.asarray(GRAY))).astype(np.uint8)
-
-
-def png(picture: np.ndarray) -> bytes:
-    """A PNG file of an (h, w, 3) uint8 picture, not compressed, so that no library's version changes its bytes."""
-    height, width, _ = picture.shape
-    lines = b"".join(b"\0" + row.tobytes() for row in picture)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    stored = b"".join(
-        struct.pack("<BHH", int(start + 0xFFFF >= len(lines)), len(block), len(block) ^ 0xFFFF) + block
-        for start in range(0, len(lines), 0xFFFF)
-        for block in [lines[start : start + 0xFFFF]]
-    )
-    body = b"\x78\x01" + stored + struct.pack(">I", zlib.adler32(lines))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
 def make(folder: Path) -> list[Path]:
     """Writes the samples into a folder and returns their paths."""
     tables = {
         "demo.parquet": pa.Table.from_pylist([{"show": "demo", **shot} for shot in DEMO_SHOTS], DEMO_SCHEMA),
+        "tasks.parquet": pa.Table.from_pylist(
+            [{"show": "tasks", **_SQUARE, **shot} for shot in TASK_SHOTS], TASK_SCHEMA
+        ),
         "bad_rows.parquet": pa.Table.from_pylist([dict(shot) for shot in BAD_SHOTS], BAD_SCHEMA),
     }
-    image = folder / IMAGE
-    image.parent.mkdir(parents=True, exist_ok=True)
-    image.write_bytes(png(blue_square()))
+    inputs = sample_inputs()
+    for name, data in inputs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
     for name, table in tables.items():
         pq.write_table(table, folder / name, compression="none")
-    return [image, *(folder / name for name in tables)]
+    return [folder / name for name in (*inputs, *tables)]
+
+
+def sample_inputs() -> dict[str, bytes]:
+    """The pictures and films that the catalogs refer to, by their paths beside them."""
+    half = np.zeros((128, 128, 3), np.uint8)
+    half[:, 64:] = 255
+    film = travelling(17)
+    return {
+        IMAGE: png(square(0.3)),
+        LAST_IMAGE: png(square(0.7)),
+        MASK: png(half),
+        FILM: animation(film, fps=8),
+        LATER_FILM: animation(travelling(17, first=0.55), fps=8),
+        MOVING_MASK: animation(np.where(film[..., :1] > 100, 0, 255).astype(np.uint8).repeat(3, 3), fps=8),
+    }
 
 
 if __name__ == "__main__":

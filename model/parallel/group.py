@@ -10,6 +10,8 @@ gloo on CPUs is tested with 2, 3 and 4 ranks. For GPUs, `backend="nccl"` puts te
 
 from __future__ import annotations
 
+import gc
+import traceback
 from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -24,6 +26,8 @@ from model.parallel.layout import Layout
 from model.parallel.sequence import SequenceGroup
 from model.parallel.wire import Wire, peers
 
+VALUES_APART = 1e-3
+"""Share by which the figures that ranks have of the same thing may differ: devices of two kinds round differently."""
 BACKENDS = {"gloo": "gloo", "nccl": "cpu:gloo,cuda:nccl"}
 
 
@@ -51,6 +55,7 @@ class ParallelGroup:
         device: where tensors from other ranks arrive.
         sequence: the ranks that share this rank's forward, or None when this rank does it alone.
         cfg_rank, cfg_size: which forward this rank does. With cfg_size 2, 0 is the conditional and 1 the unconditional.
+        left_together: whether the last that the ranks did together was to leave, in `agree`.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class ParallelGroup:
     ) -> None:
         self.layout, self.rank, self.size, self.device = layout, rank, layout.size, device
         self.sequence, self._cfg, self._world = sequence, cfg, world
+        self.left_together = False
 
     @classmethod
     def single(cls, device: str | torch.device = "cpu") -> ParallelGroup:
@@ -165,33 +171,66 @@ class ParallelGroup:
             dist.broadcast(tensor, src=src, group=self._world)
         return tensor
 
-    def agree(self, error: str | None = None) -> None:
+    def agree(self, error: str | None = None, *, step: int = 0, value: float = 0.0) -> None:
         """All ranks leave a step together. Every rank calls it, with its own error or None.
 
         Returns on every rank when none failed. When some did, it returns on those (they raise their own error) and
         raises PeerFailed, with their ranks and errors, on the healthy ones.
+
+        step, value: where this rank is, and a figure of what it has there. When they are not the same on all ranks,
+        value within `VALUES_APART`, all raise PeerFailed: nothing that they make together is worth having.
         """
         if self._world is None:
+            if self.size > 1:
+                raise PeerFailed("agree with the other ranks failed: this rank has left the gang")
             return
+        self.left_together = False
         with peers("agree"):
-            flag = torch.tensor([0 if error is None else 1], dtype=torch.int32)
-            dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._world)
-            if not flag.item():
+            at, size = (0.0, 0.0) if error is not None else (float(step), value)
+            mine = torch.tensor([at, -at, size, -size, float(error is not None)], dtype=torch.float64)
+            dist.all_reduce(mine, dist.ReduceOp.MAX, group=self._world)
+            most_step, least_step, most, least, failed = mine.tolist()
+            if not failed and most_step == -least_step and most + least <= VALUES_APART * max(most, 0.0):
                 return
             errors: list[Any] = [None] * self.size
-            dist.all_gather_object(errors, error, group=self._world)
+            dist.all_gather_object(errors, error if failed else f"step {step}, {value:.6g}", group=self._world)
+        self.left_together = True
+        said = "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(errors) if text is not None)
+        if not failed:
+            raise PeerFailed(f"the ranks disagree: {said}")
         if error is None:
-            failed = "; ".join(f"rank {rank}: {text}" for rank, text in enumerate(errors) if text is not None)
-            raise PeerFailed(failed)
+            raise PeerFailed(said)
 
     def exchange_cfg(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """Every cfg rank's tensor, in the order of cfg ranks: (conditional, unconditional) with cfg_size 2."""
         return tuple(self._cfg.all_gather(tensor.contiguous()))
 
+    def abandon(self, error: BaseException) -> None:
+        """Leaves the gang in the middle of whatever it does, so that the others' exchanges with this rank break.
+
+        A connection is closed when nobody holds its group any more, not even the frames that `error` came through:
+        their variables are cleared. On NCCL this does nothing: its calls end by their time limit, or with the process.
+        """
+        if self.device.type != "cpu" or self._world is None:
+            return
+        self.close()
+        seen: set[int] = set()
+        link: BaseException | None = error
+        while link is not None and id(link) not in seen:
+            seen.add(id(link))
+            traceback.clear_frames(link.__traceback__)
+            link = link.__cause__ or link.__context__
+        gc.collect()
+
     def close(self) -> None:
         """Leaves the gang. May be called twice, and after another rank has died."""
         if self._world is not None:
             self._world = None
+            wires = [self._cfg]
+            if self.sequence is not None:
+                wires += [self.sequence.ulysses, self.sequence.ring, self.sequence.everyone]
+            for wire in wires:
+                wire.cut()
             dist.destroy_process_group()
 
     def __enter__(self) -> ParallelGroup:

@@ -39,10 +39,22 @@ class Wire:
     def __init__(self, group: dist.ProcessGroup | None, rank: int = 0, size: int = 1) -> None:
         self.group, self.rank, self.size = group, rank, size
         self.sent: Counter[str] = Counter()
+        self._cut = False
+
+    def cut(self) -> None:
+        """Lets go of the process group: every later call on a wire between ranks raises PeerFailed."""
+        self._cut = self.group is not None or self._cut
+        self.group = None
+
+    @property
+    def _alone(self) -> bool:
+        if self._cut:
+            raise PeerFailed("this rank has left the gang")
+        return self.group is None
 
     def warm_up(self, device: torch.device) -> None:
         """One tiny exchange: connections are made now, and NCCL wants all ranks in a group's first call."""
-        if self.group is not None:
+        if not self._alone:
             dist.all_reduce(torch.zeros(1, device=device), group=self.group)
 
     def all_to_all(self, whole: Tensor, counts: Sequence[int], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -51,7 +63,7 @@ class Wire:
         counts and shapes may hold zeros; each rank must know what the others send it.
         """
         whole = whole.contiguous()
-        if self.group is None:
+        if self._alone:
             return [whole]
         row = _count(whole.shape[1:])
         sizes = [_count(shape) for shape in shapes]
@@ -63,7 +75,7 @@ class Wire:
 
     def all_gather(self, part: Tensor) -> list[Tensor]:
         """Every rank's tensor, in the order of ranks. All must have the same shape."""
-        if self.group is None:
+        if self._alone:
             return [part]
         gathered = part.new_empty(self.size * part.numel())
         with peers("all_gather"):
@@ -76,7 +88,9 @@ class Wire:
 
         Both must be contiguous and must not be touched until `finish` has been called with what this returns.
         """
-        calls = []
+        calls: list[dist.P2POp] = []
+        if self._alone:
+            return []
         if outgoing.numel():
             calls.append(dist.P2POp(dist.isend, outgoing, group=self.group, group_peer=(self.rank + 1) % self.size))
             self.sent["point_to_point"] += _bytes(outgoing)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from model.training.run import Run
-from model.training.world import centres, coverage, draw, sample_scene
+from model.training.run import Run, ended
+from model.training.world import coverage, draw, on_screen, sample_scene
 
 CONFIG = {
     "base_dim": 32,
@@ -41,13 +40,16 @@ CONFIG = {
     "latents_std": [1.0] * 16,
 }
 FOREGROUND_WEIGHT = 4.0
+# (width, height, frames) of the clips that training cuts from; the longest are as long as the model's own.
+CLIPS = ((128, 128, 33), (64, 64, 17), (160, 96, 33))
 # (frames, side of the crop, clips in a batch, share of the steps). Shapes and colours are learnt twice as fast from
-# stills alone, so that the first part of a run sees nothing else.
-STILLS = ((1, 32, 12, 1.0),)
-CLIPS = ((5, 32, 6, 0.65), (17, 32, 2, 0.25), (1, 48, 6, 0.1))
+# stills alone, so that the first part of a run sees nothing else. A causal decoder drifts past the lengths that it has
+# seen, so that a part of the diet is as long as a clip can be.
+STILLS = ((1, 32, 12, 0.8), (1, 64, 4, 0.2))
+MIXED = ((5, 48, 4, 0.45), (17, 32, 2, 0.2), (17, 64, 1, 0.15), (33, 48, 1, 0.1), (1, 96, 3, 0.1))
 STILLS_PART = 0.3
 # After this part of the run the encoder stands still, so that latents can be made while the decoder goes on learning.
-ENCODER_PART = 0.62
+ENCODER_PART = 0.4
 LATENT_NOISE = 0.03  # of a latent's deviation, added for the decoder: a sampler's latents are never quite clean
 
 
@@ -55,16 +57,20 @@ def sample_batch(rng: np.random.Generator, frames: int, side: int, count: int) -
     """Clips (count, 3, frames, side, side) in -1..1 and their foreground (count, 1, frames, side, side) in 0..1."""
     clips, masks = [], []
     for _ in range(count):
-        width, height = int(rng.choice([64, 96])), int(rng.choice([64, 96]))
-        scene = sample_scene(rng, width, height, 17)
-        first = int(rng.integers(0, 17 - frames + 1))
-        scene = replace(scene, start=tuple(centres(scene, 17)[first]))
-        clip, mask = draw(scene, width, height, frames), coverage(scene, width, height, frames)
-        x, y = centres(scene, frames)[frames // 2] + rng.normal(0, side / 5, 2)
+        width, height, length = CLIPS[int(rng.integers(len(CLIPS)))]
+        while min(width, height) < side or length < frames:
+            width, height, length = CLIPS[int(rng.integers(len(CLIPS)))]
+        # Short crops show a short scene, whose motion is that of any part of a long one.
+        scene = sample_scene(rng, width, height, frames if frames == 1 or rng.random() < 0.3 else length)
+        first = int(rng.integers(0, scene.frames - frames + 1))
+        clip, mask = draw(scene), coverage(scene)
+        places, _ = on_screen(scene)
+        middle = places[int(rng.integers(len(scene.things))), first + frames // 2]
+        x, y = middle + rng.normal(0, side / 5, 2)
         left = int(np.clip(x - side / 2, 0, width - side))
         top = int(np.clip(y - side / 2, 0, height - side))
-        clips.append(clip[:, top : top + side, left : left + side])
-        masks.append(mask[:, top : top + side, left : left + side])
+        clips.append(clip[first : first + frames, top : top + side, left : left + side])
+        masks.append(mask[first : first + frames, top : top + side, left : left + side])
     video = rearrange(torch.from_numpy(np.stack(clips)), "b t h w c -> b c t h w").float() / 127.5 - 1
     front = torch.from_numpy(np.stack(masks)).float().unsqueeze(1)
     # One pixel around the shape counts as foreground too: an edge is what the eye sees first.
@@ -84,18 +90,23 @@ def reconstruct(vae: Any, video: Tensor) -> Tensor:
         return vae.decode(vae.encode(video).latent_dist.mode()).sample.float().clamp(-1, 1)
 
 
-def held_out(vae: Any, seed: int = 10**6, count: int = 8) -> dict[str, list[float] | float]:
-    """PSNR on whole 17-frame clips that training never saw: overall, on the foreground, and for each frame position."""
+def measure(
+    vae: Any, seed: int = 10**6, count: int = 8, size: tuple[int, int, int] = (128, 128, 33)
+) -> dict[str, list[float] | float]:
+    """PSNR on whole clips that training never saw: overall, on the foreground, and for each frame position.
+
+    size: width, height and frames of the clips.
+    """
     rng = np.random.default_rng(seed)
     whole, front, frames = [], [], []
     for _ in range(count):
-        scene = sample_scene(rng, 64, 64, 17)
-        video = rearrange(torch.from_numpy(draw(scene, 64, 64, 17)), "t h w c -> 1 c t h w").float() / 127.5 - 1
-        mask = rearrange(torch.from_numpy(coverage(scene, 64, 64, 17)).float(), "t h w -> 1 1 t h w")
-        again = reconstruct(vae, video)
+        scene = sample_scene(rng, *size)
+        video = rearrange(torch.from_numpy(draw(scene)), "t h w c -> 1 c t h w").float() / 127.5 - 1
+        mask = rearrange(torch.from_numpy(coverage(scene)).float(), "t h w -> 1 1 t h w")
+        again = reconstruct(vae, video.to(vae.device)).cpu()
         whole.append(psnr(again, video))
         front.append(psnr(again, video, mask))
-        frames.append([psnr(again[:, :, t], video[:, :, t]) for t in range(17)])
+        frames.append([psnr(again[:, :, t], video[:, :, t]) for t in range(size[2])])
     return {
         "psnr": float(np.mean(whole)),
         "psnr_foreground": float(np.mean(front)),
@@ -103,16 +114,16 @@ def held_out(vae: Any, seed: int = 10**6, count: int = 8) -> dict[str, list[floa
     }
 
 
-def measure_latents(vae: Any, seed: int = 2 * 10**6, count: int = 64) -> tuple[list[float], list[float]]:
+def measure_latents(vae: Any, seed: int = 2 * 10**6, count: int = 24) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each latent channel over whole clips and stills, for `latents_mean` and `_std`."""
     rng = np.random.default_rng(seed)
     found = []
     for index in range(count):
-        frames = 17 if index % 4 else 1
-        video = torch.from_numpy(draw(sample_scene(rng, 64, 64, frames), 64, 64, frames))
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            latents = vae.encode(rearrange(video, "t h w c -> 1 c t h w").float() / 127.5 - 1).latent_dist.mode()
-        found.append(rearrange(latents.float(), "1 c t h w -> (t h w) c"))
+        video = torch.from_numpy(draw(sample_scene(rng, 128, 128, 17 if index % 4 else 1)))
+        seen = (rearrange(video, "t h w c -> 1 c t h w").float() / 127.5 - 1).to(vae.device)
+        with torch.no_grad(), torch.autocast(vae.device.type, torch.bfloat16):
+            latents = vae.encode(seen).latent_dist.mode()
+        found.append(rearrange(latents.float().cpu(), "1 c t h w -> (t h w) c"))
     values = torch.cat(found)
     return [round(float(v), 5) for v in values.mean(0)], [round(float(v), 5) for v in values.std(0)]
 
@@ -135,12 +146,22 @@ def start_gently(vae: Any) -> None:
                 )
 
 
+_ENCODER = ("encoder.", "quant_conv.")
+
+
+def hold_encoder(vae: Any) -> None:
+    """Leaves the encoder out of training."""
+    for name, value in vae.named_parameters():
+        if name.startswith(_ENCODER):
+            value.requires_grad_(False)
+
+
 def freeze_encoder(vae: Any, run: Run, folder: Path) -> None:
     """Ends the encoder's training on its averaged weights, notes the latents' statistics, keeps a copy in `folder`."""
     for name, value in vae.named_parameters():
-        if name.startswith(("encoder.", "quant_conv.")):
+        if name.startswith(_ENCODER):
             value.data.copy_(run.averaged[name])
-            value.requires_grad_(False)
+    hold_encoder(vae)
     vae.eval()
     mean, std = measure_latents(vae)
     vae.register_to_config(latents_mean=mean, latents_std=std)
@@ -152,30 +173,45 @@ def main() -> None:
     """Command line of the trainer; ends by writing a diffusers folder `vae/` under `--out`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a folder of an autoencoder to go on from, stills left out")
+    parser.add_argument("--decoder-only", action="store_true", help="with --start: latents stay what they are")
     parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--measure", type=int, default=8, help="whole clips to measure on at the end; 0 for none")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
+    if given.decoder_only and not given.start:
+        parser.error("--decoder-only needs --start: a decoder of its own would fit no encoder")
     torch.set_num_threads(given.threads)
     from diffusers import AutoencoderKLWan
 
     torch.manual_seed(0)
     vae: Any = AutoencoderKLWan(**CONFIG)
     vae.train()
-    start_gently(vae)
+    if given.start:
+        begun = AutoencoderKLWan.from_pretrained(given.start, torch_dtype=torch.float32)
+        vae.load_state_dict(begun.state_dict())
+        vae.register_to_config(latents_mean=begun.config.latents_mean, latents_std=begun.config.latents_std)
+    else:
+        start_gently(vae)
+    if given.decoder_only:
+        hold_encoder(vae)
+    vae.to(given.device)
     run = Run(given.out, vae, steps=given.steps, peak=given.rate)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((1, step))
         torch.manual_seed(step)
-        diet = STILLS if step < STILLS_PART * given.steps else CLIPS
+        stills = step < STILLS_PART * given.steps and not given.start
+        diet = STILLS if stills else MIXED
         frames, side, count, _ = diet[int(rng.choice(len(diet), p=[share for *_, share in diet]))]
-        video, mask = sample_batch(rng, frames, side, count)
-        frozen = step >= ENCODER_PART * given.steps
+        video, mask = (part.to(given.device) for part in sample_batch(rng, frames, side, count))
+        frozen = given.decoder_only or step >= ENCODER_PART * given.steps
         if frozen and vae.encoder.conv_in.weight.requires_grad:
             freeze_encoder(vae, run, given.out / "encoder")
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(video.device.type, torch.bfloat16):
             with torch.set_grad_enabled(not frozen):
                 posterior = vae.encode(video).latent_dist
             latents = posterior.mode() if frozen else posterior.sample()
@@ -190,13 +226,15 @@ def main() -> None:
         print(" ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
         if run.step % 1000 == 0:
             vae.eval()
-            print(json.dumps(held_out(vae)), flush=True)
+            print(json.dumps(measure(vae)), flush=True)
             vae.train()
-    if run.step >= run.steps:
-        run.load_averaged()
-        vae.eval()
-        vae.to(torch.bfloat16).save_pretrained(given.out / "vae")
-        print(json.dumps(held_out(vae)), flush=True)
+    ended(run)
+    run.load_averaged()
+    vae.eval()
+    vae.to(torch.bfloat16).save_pretrained(given.out / "vae")
+    if given.measure:
+        (given.out / "psnr.json").write_text(json.dumps(found := measure(vae, count=given.measure)) + "\n")
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

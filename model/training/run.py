@@ -1,21 +1,33 @@
 """What every training run does: warm-up and decay, averaged weights, checkpoints that resume, and a loss curve.
 
-A run's folder holds `state.safetensors` (weights, averages and Adam's moments), `progress.json` and `loss.csv`.
+A run's folder holds the newest checkpoint (weights, averages and Adam's moments; `model.training.checkpoint`),
+`loss.csv` and, when a piece of the run ends, `loss.png`.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import math
-import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from model.training.checkpoint import load_checkpoint, save_checkpoint
+from model.training.curve import draw_curve, read_curve
+
+STOPPED = 75
+"""Exit code of a trainer that stopped because its seconds were over (EX_TEMPFAIL of sysexits.h): run it again."""
+
+
+def ended(run: Run) -> None:
+    """Leaves the process with `STOPPED` where steps are left."""
+    if run.step < run.steps:
+        print(f"stopped at step {run.step} of {run.steps}: the same command goes on", file=sys.stderr)
+        sys.exit(STOPPED)
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, floor: float = 0.02) -> float:
@@ -40,37 +52,33 @@ class Run:
         self.averaged = {n: p.detach().clone() for n, p in zip(self.names, self.parameters, strict=True)}
         self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "progress.json").exists():
-            self._resume()
+        found = load_checkpoint(folder)
+        if found is not None:
+            self._resume(*found)
 
-    def _resume(self) -> None:
-        self.step = json.loads((self.folder / "progress.json").read_text())["step"]
-        state = load_file(self.folder / "state.safetensors")
+    def _resume(self, step: int, state: dict[str, Tensor]) -> None:
+        self.step = step
         for name, value in zip(self.names, self.parameters, strict=True):
             value.data.copy_(state[f"weight/{name}"])
             self.averaged[name].copy_(state[f"averaged/{name}"])
             if f"first/{name}" in state:
                 self.optimizer.state[value] = {
-                    "step": state[f"updates/{name}"],
-                    "exp_avg": state[f"first/{name}"],
-                    "exp_avg_sq": state[f"second/{name}"],
+                    "step": state[f"updates/{name}"].to(value.device),
+                    "exp_avg": state[f"first/{name}"].to(value.device),
+                    "exp_avg_sq": state[f"second/{name}"].to(value.device),
                 }
 
     def save(self) -> None:
-        """Writes the state beside the old one and swaps it in, so that a kill leaves one whole checkpoint."""
+        """Writes a checkpoint that takes the place of the one before."""
         state: dict[str, Tensor] = {}
         for name, value in zip(self.names, self.parameters, strict=True):
-            state[f"weight/{name}"] = value.detach().contiguous()
-            state[f"averaged/{name}"] = self.averaged[name].contiguous()
+            state[f"weight/{name}"] = value.detach()
+            state[f"averaged/{name}"] = self.averaged[name]
             moments = self.optimizer.state.get(value)
             if moments:  # none for a parameter that no batch has used yet
                 state[f"updates/{name}"] = moments["step"]
                 state[f"first/{name}"], state[f"second/{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
-        save_file(state, self.folder / "state.partial")
-        os.replace(self.folder / "state.partial", self.folder / "state.safetensors")
-        partial = self.folder / "progress.partial"
-        partial.write_text(json.dumps({"step": self.step, "steps": self.steps}))
-        os.replace(partial, self.folder / "progress.json")
+        save_checkpoint(self.folder, self.step, self.steps, state)
 
     def train(
         self, loss_of: Callable[[int], tuple[Tensor, dict[str, float]]], *, seconds: float = math.inf, every: int = 50
@@ -103,6 +111,12 @@ class Run:
             if self.step % 500 == 0:
                 self.save()
         self.save()
+        self._draw()
+
+    def _draw(self) -> None:
+        losses = self.folder / "loss.csv"
+        if losses.exists() and len((columns := read_curve(losses)).get("step", [])) > 1:
+            draw_curve(columns).save(self.folder / "loss.png")
 
     def _log(self, row: dict[str, float]) -> None:
         path = self.folder / "loss.csv"

@@ -21,13 +21,14 @@ _MORE_WORDS = """
     returns
     left right up down upwards downwards upward downward top bottom middle centre center side edge corner
     camera pans pan zooms zoom tilts tilt brown teal magenta lime silver gold
+    to an little which near on hits circles squares triangles bars accelerating falling bouncing
 """
 
 
 def vocabulary() -> list[str]:
     """Every word that the tokenizer knows, in the order of its ids after the three special ones."""
     sources = [
-        *world.COLORS, *world.BACKGROUNDS, *world.KINDS, *world.SIZES, *world.DIRECTIONS, _MORE_WORDS,
+        *world.COLORS, *world.BACKGROUNDS, *world.KINDS, *world.SIZES, *world.DIRECTIONS, *world.CAMERAS, _MORE_WORDS,
         *captions.MOVES, *captions.STAYS, *captions.PAPER,
     ]  # fmt: skip
     words = " ".join(sources).replace("{}", " ").lower().split()

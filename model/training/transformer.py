@@ -2,9 +2,10 @@
 
     python -m model.training.transformer --latents runs/latents --out runs/transformer --steps 8000
 
-Per-token time steps as in Wan 2.2's TI2V form: in a part of the batches the first latent frame is given clean at
-t = 0, which teaches image to video with the same weights. A clip's first latent frame is the encoding of its first
-frame alone, so that it serves as a still.
+Per-token time steps as in Wan 2.2's TI2V form: in a part of the batches some tokens are given clean at t = 0, as
+`model.training.given` draws them, which teaches every task with the same weights. A clip's first latent frame is the
+encoding of its first frame alone, so that it serves as a still. What the blocks are made to know besides is in
+`model.training.hints`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from model.training import captions
+from model.training.given import draw_given
+from model.training.hints import Hints
 from model.training.latents import parts, read_part
-from model.training.run import Run
+from model.training.run import Run, ended
 from model.training.text import TEXT_WIDTH, build_text_encoder, build_tokenizer
 from model.training.world import Scene
 from model.transformer import Transformer, TransformerConfig
@@ -38,19 +41,24 @@ CONFIG = TransformerConfig(
     num_layers=6,
 )
 TEXT_LENGTH = 512  # Wan's: pads are zero states and take part in cross-attention
-STILL_SHARE = 0.12
-IMAGE_SHARE = 0.25
+# Share of the batches that are stills, at a run's first step and its last: what a thing looks like is learnt from many
+# stills sooner than from few clips, and what moves needs clips (images first, then both, as large models are trained).
+STILL_SHARES = (0.9, 0.1)
+CUT_SHARE = 0.15  # of the batches: a clip that begins in the midst, as the later windows of a long one do
 EMPTY_CAPTION_SHARE = 0.1
-BATCH = 32
+DENSE_SHARE = 0.6  # of the captions; the others leave out or reword a part
+HINT_WEIGHTS = {"place": 0.2, "velocity": 0.2, "centre": 0.2, "outline": 2.0}
+TOKENS = 1600  # of a batch: many short clips or a few long ones
 
 
 class TextAndTransformer(nn.Module):
-    """The two parts that train together."""
+    """The two parts that train together, and the read-outs that help them to."""
 
     def __init__(self, words: int) -> None:
         super().__init__()
         self.text_encoder = build_text_encoder(words)
         self.transformer = Transformer(CONFIG)
+        self.hints = Hints(self.transformer)
 
 
 def encode_text(encoder: Any, tokenizer: Any, prompts: list[str]) -> tuple[Tensor, Tensor]:
@@ -58,21 +66,24 @@ def encode_text(encoder: Any, tokenizer: Any, prompts: list[str]) -> tuple[Tenso
 
     States past a prompt's end are zero. The zeros up to `TEXT_LENGTH` are alike, so that one of them stands for all.
     """
-    tokens = tokenizer(prompts, padding=True, return_tensors="pt")
+    tokens = tokenizer(prompts, padding=True, return_tensors="pt").to(encoder.device)
     mask = tokens.attention_mask
     states = encoder(tokens.input_ids, mask).last_hidden_state * mask[..., None]
     states = torch.cat([states, torch.zeros_like(states[:, :1])], dim=1)
-    rest = repeat(torch.tensor([float(TEXT_LENGTH - mask.shape[1])]), "1 -> b 1", b=len(prompts))
+    rest = torch.full((len(prompts), 1), float(TEXT_LENGTH - mask.shape[1]), device=mask.device)
     return states, torch.cat([torch.ones_like(mask, dtype=torch.float32), rest], dim=1)
 
 
-def sample_times(rng: torch.Generator, count: int, shift: float = 5.0) -> Tensor:
-    """Noise levels sigma (count,) in 0..1: uniform, shifted towards noise.
+def sample_times(rng: torch.Generator, count: int, shift: float = 3.0) -> Tensor:
+    """Noise levels sigma (count,) in 0..1: half uniform, half logit-normal, shifted towards noise.
 
-    Where the shape is in each frame is settled at high noise, so that most of the effort goes there: half of the levels
-    lie above shift / (1 + shift). The shift is that of Stable Diffusion 3 (arXiv 2403.03206, section 5.3.2).
+    Where a thing is gets settled at high noise, which a uniform draw reaches; what outline it has, between 0.6 and 0.9,
+    where the logit-normal draw dwells. Draw and shift are those of Stable Diffusion 3 (arXiv 2403.03206, sections 3.1
+    and 5.3.2).
     """
     u = torch.rand(count, generator=rng)
+    middle = torch.sigmoid(torch.randn(count, generator=rng))
+    u = torch.where(torch.arange(count) % 2 == 0, u, middle)
     return shift * u / (1 + (shift - 1) * u)
 
 
@@ -94,40 +105,71 @@ class Latents:
                 self.seen.add(path)
         return sum(len(scenes) for _, scenes in self.clips.values())
 
-    def sample(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[Scene]]:
-        """A batch of one shape, shapes in proportion to their clips: (count, channels, frames, height, width)."""
-        shapes = list(self.clips)
+    def sample(self, rng: np.random.Generator, still: bool = False) -> tuple[Tensor, list[Scene]]:
+        """A batch of one shape, shapes in proportion to their clips: (count, channels, frames, height, width).
+
+        still: of one frame; where no stills were encoded, the clips' first frames.
+        """
+        shapes = [shape for shape in self.clips if (shape[1] == 1) == still] or list(self.clips)
         sizes = np.array([len(self.clips[shape][1]) for shape in shapes], float)
-        latents, scenes = self.clips[shapes[int(rng.choice(len(shapes), p=sizes / sizes.sum()))]]
+        shape = shapes[int(rng.choice(len(shapes), p=sizes / sizes.sum()))]
+        latents, scenes = self.clips[shape]
+        frames = 1 if still else shape[1]
+        count = max(2, min(32, TOKENS // (frames * shape[2] * shape[3] // 4)))
         chosen = rng.integers(0, len(scenes), count)
-        return torch.stack([latents[i] for i in chosen]), [scenes[i] for i in chosen]
+        return torch.stack([latents[i][:, :frames] for i in chosen]).float(), [scenes[i] for i in chosen]
 
 
-def flow_loss(model: TextAndTransformer, tokenizer: Any, clips: Latents, seed: tuple[int, ...]) -> Tensor:
-    """Mean squared error of the velocity `noise - clean` on the tokens that are not given."""
+def flow_loss(
+    model: TextAndTransformer,
+    tokenizer: Any,
+    clips: Latents,
+    seed: tuple[int, ...],
+    *,
+    shift: float = 3.0,
+    still_share: float = STILL_SHARES[-1],
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean squared error of the velocity `noise - clean` on the tokens that are not given, plus the hints' errors.
+
+    Returns the sum to go down on, and its parts as figures.
+    """
     rng, noise_rng = np.random.default_rng(seed), torch.Generator().manual_seed(hash(seed) & 0x7FFFFFFF)
-    clean, scenes = clips.sample(rng, BATCH)
-    still = rng.random() < STILL_SHARE
-    if still:
-        clean = clean[:, :, :1]
+    still, cut, first = rng.random() < still_share, rng.random() < CUT_SHARE, 0
+    clean, scenes = clips.sample(rng, still)
+    batch = len(scenes)
+    if cut and clean.shape[2] > 3:
+        count = int(rng.integers(3, clean.shape[2]))
+        first = int(rng.integers(1, clean.shape[2] - count + 1))
+        clean = clean[:, :, first : first + count]
     prompts = [
         "" if rng.random() < EMPTY_CAPTION_SHARE
-        else captions.dense(scene, clip=not still) if rng.random() < 0.4
+        else captions.dense(scene, clip=not still) if rng.random() < DENSE_SHARE
         else captions.varied(scene, rng, clip=not still)
         for scene in scenes
     ]  # fmt: skip
     states, multiplicity = encode_text(model.text_encoder, tokenizer, prompts)
-    sigma = sample_times(noise_rng, BATCH)
-    noise = torch.randn(clean.shape, generator=noise_rng)
-    unknown = torch.ones(BATCH, clean.shape[2])
-    if not still:
-        unknown[torch.rand(BATCH, generator=noise_rng) < IMAGE_SHARE, 0] = 0.0
-    level = rearrange(sigma[:, None] * unknown, "b t -> b 1 t 1 1")
-    height, width = clean.shape[3] // 2, clean.shape[4] // 2
-    time = repeat(sigma[:, None] * unknown * 1000, "b t -> b (t h w)", h=height, w=width)
-    predicted = model.transformer((1 - level) * clean + level * noise, time, states, encoder_multiplicity=multiplicity)
-    weight = rearrange(unknown, "b t -> b 1 t 1 1")
-    return ((predicted - (noise - clean)).square() * weight).sum() / (weight.sum() * clean[0, :, 0].numel())
+    sigma = sample_times(noise_rng, batch, shift)
+    noise = torch.randn(clean.shape, generator=noise_rng)  # on the CPU: the same on every device
+    grid = (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2)
+    given = draw_given(rng, grid)
+    time, level, weight = sigma * 1000, rearrange(sigma, "b -> b 1 1 1 1"), torch.ones(1, 1, 1, 1, 1)
+    if given is not None:  # else one time step serves all tokens of a clip, which is quicker
+        unknown = 1 - given
+        time = rearrange(time[:, None, None, None] * unknown, "b t h w -> b (t h w)")
+        weight = repeat(unknown, "t h w -> 1 1 t (h p) (w q)", p=2, q=2)
+        level = level * weight
+    noisy = (1 - level) * clean + level * noise
+    predicted = model.transformer(
+        noisy.to(states.device), time.to(states.device), states, encoder_multiplicity=multiplicity
+    ).cpu()
+    weight = weight.expand(1, 1, *clean.shape[2:])
+    flow = ((predicted - (noise - clean)).square() * weight).sum() / (weight.sum() * clean[:, :, 0, 0, 0].numel())
+    told = torch.tensor([float(bool(prompt) and not still) for prompt in prompts])
+    hints = model.hints.losses(scenes, told, grid, first)
+    figures = {"flow": flow, **hints}
+    return flow + sum(HINT_WEIGHTS[name] * hint for name, hint in hints.items()), {
+        name: float(value.detach()) for name, value in figures.items()
+    }
 
 
 def main() -> None:
@@ -135,15 +177,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latents", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a model folder whose transformer and text encoder to go on from")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--shift", type=float, default=3.0, help="of the noise levels; lower ones dwell on detail")
+    parser.add_argument(
+        "--stills", type=float, nargs=2, default=STILL_SHARES, metavar=("FIRST", "LAST"),
+        help="share of the batches that are stills, at the first step and the last",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
     model = TextAndTransformer(len(tokenizer))
+    if given.start:
+        begin_from(model, given.start)
+    model.to(given.device)
     run = Run(given.out, model, steps=given.steps, peak=given.rate)
     clips = Latents(given.latents)
     if not clips.refresh():
@@ -152,7 +204,8 @@ def main() -> None:
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         if step % 100 == 0:
             clips.refresh()
-        return flow_loss(model, tokenizer, clips, (4, step)), {}
+        share = float(np.interp(step, (0, given.steps), given.stills))
+        return flow_loss(model, tokenizer, clips, (4, step), shift=given.shift, still_share=share)
 
     for row, count in zip(run.train(loss_of, seconds=given.seconds), itertools.count(), strict=False):
         if count % 2 == 0:
@@ -160,6 +213,28 @@ def main() -> None:
         if run.step % 500 == 0:
             release(run, model, tokenizer, given.out)
     release(run, model, tokenizer, given.out)
+    ended(run)
+
+
+def begin_from(model: TextAndTransformer, folder: Path) -> None:
+    """Puts the weights of a released model in; the averages begin from them too.
+
+    Words that its tokenizer knew keep what they mean, whatever their ids are now.
+    """
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    model.transformer.load_state_dict(Transformer.from_pretrained(folder, dtype=torch.float32).state_dict())
+    known = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).state_dict()
+    own = model.text_encoder.state_dict()
+    before, now = AutoTokenizer.from_pretrained(folder / "tokenizer").get_vocab(), build_tokenizer().get_vocab()
+    shared = sorted(set(before) & set(now))
+    rows, ids = torch.tensor([before[word] for word in shared]), torch.tensor([now[word] for word in shared])
+    for name, value in known.items():
+        if value.shape == own[name].shape:
+            own[name] = value
+        else:
+            own[name][ids] = value[rows]
+    model.text_encoder.load_state_dict(own)
 
 
 def release(run: Run, model: TextAndTransformer, tokenizer: Any, out: Path) -> None:

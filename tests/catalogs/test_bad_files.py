@@ -31,6 +31,9 @@ CSV = b"shot_id,prompt\na,a red circle\n"
         ("list.jsonl", b"[1, 2]\n", "no line"),
         ("keys.jsonl", b'{"id": "a", "prompt": "b"}\n', "no column shot_id"),
         ("no_prompt.csv", b"shot_id,Prompt\na,b\n", "no column prompt"),
+        ("bars.csv", b"shot_id|prompt|seed\na|b|1\n", "separated by bars: write it with commas"),
+        ("semicolons.csv", b'"shot_id";"prompt"\na;b\n', "separated by semicolons"),
+        ("tabs.csv", b"prompt\tshot_id\na\tb\n", "separated by tabs"),
         ("twice.csv", b"shot_id,prompt,prompt\na,b,c\n", "twice"),
     ],
 )

@@ -57,6 +57,16 @@ def test_csv_with_a_cell_beyond_reason_and_a_nul(tmp_path, facts):
     assert refused == [(0, "(row)"), (2, "shot_id")]
 
 
+def test_csv_with_a_quote_that_is_never_closed_says_which_lines_it_ate(tmp_path, facts):
+    path = tmp_path / "c.csv"
+    path.write_text('shot_id,prompt\na,"two\nlines"\nb,"a red circle\nc,a blue square\nd,a green triangle\n')
+    planned = plan(read(path), facts)
+    assert planned.takes["shot_id"].to_pylist() == ["a"]
+    (refused,) = planned.refused
+    assert (refused.row, refused.column) == (1, "(row)")
+    assert "lines 4 to 6" in str(refused.value) and "each quote closed" in refused.legal
+
+
 def test_jsonl(tmp_path, facts):
     lines = [
         json.dumps({"shot_id": "a", "prompt": "p", "width": 64, "deliver": ["mp4"], "tags": {"k": "v"}, "n": 1}),

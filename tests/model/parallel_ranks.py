@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model.errors import PeerFailed
+from model.gang import together
 from model.parallel import Layout, ParallelGroup, join_store
 from model.parallel.plan import Shards
 from model.parallel.ring import ring_attention
@@ -178,7 +180,12 @@ class Rank:
                 found["agree"] = "returned"
             except PeerFailed as failure:
                 found["agree"] = str(failure)
-            group.agree()  # the group is still good
+            group.agree(step=3, value=0.8 + 1e-6 * self.rank)  # the group is still good
+            found["disagree"] = [
+                self.told(lambda: group.agree(step=3 + (self.rank == last), value=0.8)),
+                self.told(lambda: group.agree(step=3, value=0.8 if self.rank else 0.9)),
+            ]
+            group.agree()
             try:
                 self.join(Layout(ulysses=self.size))
             except RuntimeError as failure:
@@ -186,6 +193,32 @@ class Rank:
                 found["second group"] = str(failure)
             group.close()
             group.close()
+        return found
+
+    def told(self, call: Callable[[], None]) -> str:
+        try:
+            call()
+        except PeerFailed as failure:
+            return str(failure)
+        return "nothing"
+
+    def failing_peer(self) -> dict[str, Any]:
+        """The last rank leaves a step by an error of its own while the others are in an exchange with it."""
+        model = tiny(2)
+        given = clip(model, (3, 4, 6), per_token=False)
+        group = self.join(Layout(ulysses=self.size))
+        began = time.monotonic()
+        try:
+            with together(group):
+                if self.rank == self.size - 1:
+                    raise MemoryError("no room")
+                model(*given, group=group.sequence)
+        except (PeerFailed, MemoryError) as failure:
+            found = {"failed after": time.monotonic() - began, "message": str(failure)}
+        found["afterwards"] = self.told(group.agree)
+        group.close()
+        with self.join(Layout(ulysses=self.size)) as group:
+            found["rebuilt"] = error(model(*given, group=group.sequence), model(*given))
         return found
 
     def late_peer(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -50,6 +51,21 @@ def test_frame_mask_for_channels() -> None:
         last.frame_mask(8)
 
 
+def test_what_is_known_in_part_is_held_while_the_noise_hides_the_rest() -> None:
+    mask = torch.zeros(1, 1, *GRID)
+    mask[..., 0, 0, :] = torch.tensor([1.0, 1.0, 0.5, 0.75, 0.25, 0.0])
+    mask[..., 0, 1, :2] = 1.0
+    condition = Condition(torch.zeros(1, 16, *GRID), mask)
+    held = {level: condition.held(level)[0, 0, 0, 0].tolist() for level in (1.0, 0.6, 0.3, 0.0)}
+    assert held[1.0] == [1, 1, 1, 1, 1, 0]
+    assert held[0.6] == [1, 1, 1, 1, 0, 0]
+    assert held[0.3] == [1, 1, 0, 1, 0, 0]
+    assert held[0.0] == condition.known[0, 0, 0, 0].tolist() == [1, 1, 0, 0, 0, 0]
+    # Tokens of 2 x 2 latents: one known whole, one by 5/16, one by 1/16.
+    told = {level: condition.token_mask((1, 2, 2), level)[0, :3].tolist() for level in (1.0, 0.7, 0.0)}
+    assert told == {1.0: [1, 1, 1], 0.7: [1, 1, 0], 0.0: [1, 0, 0]}
+
+
 def test_source_keeps_nothing() -> None:
     condition = Condition.source(latents(3), strength=0.4)
     assert not condition.keeps_something
@@ -73,9 +89,9 @@ def test_source_keeps_nothing() -> None:
         (lambda: Condition.first(latents(), GRID, image_tokens=torch.zeros(17, 8)), "image tokens"),
     ],
 )
-def test_what_cannot_be_meant_is_an_input_error(make: object, says: str) -> None:
+def test_what_cannot_be_meant_is_an_input_error(make: Callable[[], Condition], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        make()  # type: ignore[operator]
+        make()
 
 
 def png(image: Image.Image, **options: object) -> bytes:

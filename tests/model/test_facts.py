@@ -18,6 +18,8 @@ from model.cache import FileDigests, localise
 from model.errors import ModelError
 from model.facts import PICTURE_VERSION, describe_sampler, read_facts, resolve
 
+EVERY_TASK = ["t2v", "still", "i2v", "flf2v", "extend", "extend_back", "connect", "infill", "loop", "v2v", "edit"]
+FROM_PICTURES = ["i2v", "flf2v", "extend", "extend_back", "connect", "infill", "edit"]
 AUTOENCODER_21 = {"z_dim": 16, "scale_factor_spatial": 8, "scale_factor_temporal": 4}
 AUTOENCODER_22 = {"z_dim": 48, "scale_factor_spatial": 16, "scale_factor_temporal": 4, "patch_size": 2}
 UNIPC = {
@@ -81,7 +83,7 @@ def small(tmp_path: Path) -> Path:
             AUTOENCODER_21,
             {},
             {"width": 832, "height": 480, "frames": 81, "fps": 16, "steps": 50, "guidance_scale": 5.0, "grid": 16,
-             "tasks": ["t2v", "still", "i2v"], "model_width": 1536, "layers": 30, "ffn_dim": 8960},
+             "tasks": EVERY_TASK, "model_width": 1536, "layers": 30, "ffn_dim": 8960},
         ),
         (
             wan(40, 13824, 40),
@@ -93,26 +95,26 @@ def small(tmp_path: Path) -> Path:
             wan(40, 13824, 40, 36, image_dim=1280, added_kv_proj_dim=5120),
             AUTOENCODER_21,
             {},
-            {"tasks": ["i2v"], "steps": 40, "guidance_scale": 5.0},
+            {"tasks": FROM_PICTURES, "steps": 40, "guidance_scale": 5.0},
         ),
         (
             wan(40, 13824, 40, 36),
             AUTOENCODER_21,
             {"boundary_ratio": 0.9},
-            {"tasks": ["i2v"], "guidance_scale": 3.5, "guidance_scale_2": 3.5},
+            {"tasks": FROM_PICTURES, "guidance_scale": 3.5, "guidance_scale_2": 3.5},
         ),
         (
             wan(40, 13824, 40, 36, image_dim=1280, pos_embed_seq_len=514),
             AUTOENCODER_21,
             {},
-            {"tasks": ["i2v"], "steps": 50},
+            {"tasks": FROM_PICTURES, "steps": 50},
         ),
         (
             wan(24, 14336, 30, 48),
             AUTOENCODER_22,
             {"expand_timesteps": True},
             {"width": 1280, "height": 704, "frames": 121, "fps": 24, "grid": 32, "spatial_stride": 16,
-             "tasks": ["t2v", "still", "i2v"]},
+             "tasks": EVERY_TASK},
         ),
     ],
     ids=["2.1 T2V-1.3B", "2.2 T2V-A14B", "2.1 I2V-14B", "2.2 I2V-A14B", "2.1 FLF2V-14B", "2.2 TI2V-5B"],

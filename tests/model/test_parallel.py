@@ -18,7 +18,7 @@ from model.parallel.plan import Shards, split_evenly
 from tests.model import parallel_ranks
 
 CASES = ["transformer", "image_tokens", "bf16", "guidance", "ring_traffic", "messages"]
-MORE_CASES = {2: [], 3: ["late_peer", "dead_peer"], 4: ["unwritten_memory"]}
+MORE_CASES = {2: [], 3: ["failing_peer", "late_peer", "dead_peer"], 4: ["unwritten_memory"]}
 Found = list[dict[str, Any]]
 
 
@@ -109,6 +109,20 @@ def test_messages(ranks: Callable[[int], Found], size: int) -> None:
         assert found["object"]
         assert found["agree"] == ("returned" if rank == size - 1 else f"rank {size - 1}: out of memory")
         assert "in a gang already" in found["second group"]
+        steps, values = found["disagree"]
+        assert steps.startswith("the ranks disagree: rank 0: step 3, 0.8") and f"rank {size - 1}: step 4" in steps
+        assert values.startswith("the ranks disagree: rank 0: step 3, 0.9; rank 1: step 3, 0.8")
+
+
+def test_a_rank_that_leaves_alone_takes_the_others_out_at_once(ranks: Callable[[int], Found]) -> None:
+    results = [result["failing_peer"] for result in ranks(3)]
+    assert results[2]["message"] == "no room"
+    for result in results[:2]:
+        assert result["failed after"] < parallel_ranks.TIMEOUT_S / 2
+        assert "with the other ranks failed" in result["message"]
+    for result in results:
+        assert "this rank has left the gang" in result["afterwards"]
+        assert result["rebuilt"] <= 1e-5
 
 
 def test_a_stalled_rank_fails_the_others_at_the_time_out_and_a_new_group_works(ranks: Callable[[int], Found]) -> None:

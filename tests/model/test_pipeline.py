@@ -17,7 +17,7 @@ from model.errors import InputError, ModelError, NonFinite
 from model.folder import PipelineFolder
 from model.pipeline import Pipeline
 from model.text import cleaner
-from tests.model.folders import build_folder
+from tests.model.folders import Kind, build_folder
 
 PROMPT, NEGATIVE = "a red circle moves left on a black background .", "blue square"
 CLIP: dict[str, Any] = {"width": 48, "height": 32, "frames": 9}
@@ -35,10 +35,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """Makes a tiny folder once for each set of options."""
     made: dict[Any, Path] = {}
 
-    def folder(kind: str, **options: Any) -> Path:
+    def folder(kind: Kind, **options: Any) -> Path:
         key = (kind, *sorted(options.items()))
         if key not in made:
-            made[key] = build_folder(tmp_path_factory.mktemp(kind), kind, **options)  # type: ignore[arg-type]
+            made[key] = build_folder(tmp_path_factory.mktemp(kind), kind, **options)
         return made[key]
 
     return folder
@@ -113,7 +113,7 @@ def check_same(pipeline: Pipeline, wanted: tuple[torch.Tensor, np.ndarray], **ta
 
 @pytest.mark.parametrize("scheduler", ["unipc", "euler"])
 @pytest.mark.parametrize("kind", ["ti2v", "t2v"])
-def test_text_to_video(folders: Folders, kind: str, scheduler: str) -> None:
+def test_text_to_video(folders: Folders, kind: Kind, scheduler: str) -> None:
     path = folders(kind, scheduler=scheduler)
     check_same(load(path), reference(path))
 
@@ -158,7 +158,7 @@ def test_bf16_autoencoder_is_diffusers_too(folders: Folders) -> None:
     path = folders("ti2v")
     pipeline = load(path, autoencoder_dtype="bfloat16")
     _, frames = reference(path, dtype=torch.bfloat16)
-    found = psnr(pipeline(**TAKE, guidance_scale=4.0), frames)  # type: ignore[arg-type]
+    found = psnr(pipeline(**TAKE, guidance_scale=4.0), frames)
     print(f"{found:.1f} dB against diffusers, both autoencoders in bf16")
     assert found > 45
 
@@ -229,6 +229,14 @@ def test_poisoned_weights_are_found_at_their_step(folders: Folders) -> None:
     latents = torch.full((1, 16, 1, 4, 4), float("nan"))
     with pytest.raises(NonFinite, match="frames"):
         pipeline.decode(latents)
+
+
+def test_infinity_in_the_decoder_does_not_become_white_or_black(folders: Folders) -> None:
+    pipeline = load(folders("ti2v"))
+    with torch.no_grad():
+        pipeline._need(pipeline._autoencoder, "autoencoder").model.decoder.conv_out.bias.fill_(-float("inf"))
+    with pytest.raises(NonFinite, match="frames"):
+        pipeline.decode(torch.zeros(1, 16, 1, 4, 4))
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.parallel import serve_store
-from tests.model.folders import build_folder
+from tests.model.gangs import run_ranks
 from tests.model.sampling_rank import BF16_LAYOUTS, LAYOUTS, TIMEOUT_S
 
 RANKS = 4
@@ -32,22 +27,8 @@ class Rendered:
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     out = tmp_path_factory.mktemp("gang")
-    folder = build_folder(out / "folder", "ti2v", heads=3)
-    store = serve_store(timeout_s=TIMEOUT_S)
-    command = [sys.executable, "-m", "tests.model.sampling_rank"]
-    checkout = Path(__file__).parents[2]
-    ranks = [
-        subprocess.Popen([*command, str(rank), str(store.port), str(folder), str(out)], cwd=checkout)
-        for rank in range(RANKS)
-    ]
-    try:
-        assert [rank.wait(timeout=240) for rank in ranks] == [0] * RANKS
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
+    outcomes = run_ranks("tests.model.sampling_rank", RANKS, out, timeout_s=TIMEOUT_S)
     with np.load(out / "frames.npz") as frames:
-        outcomes = [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(RANKS)]
         return Rendered(dict(frames), outcomes)
 
 

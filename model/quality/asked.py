@@ -1,0 +1,207 @@
+"""What a caption of the world asks for, as data: from the scene itself, or read back from the words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from model.training.world import (
+    BACKGROUNDS,
+    CAMERAS,
+    COLORS,
+    DIRECTIONS,
+    KINDS,
+    STYLES,
+    TEXTURES,
+    Scene,
+    Thing,
+)
+from model.training.world.vocabulary import MOVING, NUMBERS, OCCLUDER, SIZE_WORDS, any_of
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing, or several alike. None is what the caption leaves open.
+
+    Attributes:
+        kind, color, size: words of the vocabulary.
+        motion: still, straight, accelerating, falling, falling and bouncing, bouncing left and right, bouncing up and
+            down, or orbiting.
+        direction: where it heads; with straight and accelerating motion.
+    """
+
+    kind: str
+    color: str
+    size: str | None = None
+    motion: str | None = None
+    direction: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that happens: turns (to a colour), breaks, stops, or moves on."""
+
+    kind: str
+    color: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caption asks for.
+
+    Attributes:
+        subjects: as they are named.
+        layout: alone, alike (`count` of them), pair (left and right), contact (the first hits the second), near, or
+            behind (the first passes behind a bar).
+        count: how many alike; else the number of subjects.
+        bar: its colour.
+        changes: in their order.
+        background, texture, style, camera: words of the vocabulary; background is None where it is left open.
+    """
+
+    subjects: tuple[Subject, ...]
+    layout: str
+    count: int
+    background: str | None
+    texture: str = "plain"
+    style: str = "flat"
+    camera: str = "still"
+    changes: tuple[Change, ...] = ()
+    bar: str | None = None
+
+
+def asked_of(scene: Scene, *, clip: bool = True) -> Asked:
+    """What the scene's dense caption asks for; clip: as `model.training.captions.dense` has it."""
+    things = scene.things
+    camera = scene.camera if clip else "still"
+    bare = Asked((), "alone", 1, scene.background, scene.texture, scene.style, camera)
+    first = _subject(things[0], clip)
+    if things[-1].kind == OCCLUDER:
+        return replace(bare, subjects=(first,), layout="behind", bar=things[-1].color)
+    if scene.push is not None or any(event.contact for event in scene.events):
+        layout = "contact" if clip else "near"
+        both = (first, _subject(things[1], False))
+        return replace(bare, subjects=both, layout=layout, count=2, changes=_changes(scene, clip))
+    if len(things) > 1 and len({(thing.kind, thing.color, thing.size) for thing in things}) == 1:
+        return replace(bare, subjects=(first,), layout="alike", count=len(things))
+    if len(things) == 2:
+        pair = tuple(_subject(thing, clip and thing.motion.kind != "still") for thing in things)
+        return replace(bare, subjects=pair, layout="pair", count=2)
+    return replace(bare, subjects=(first,), changes=_changes(scene, clip))
+
+
+def _subject(thing: Thing, told: bool) -> Subject:
+    """told: whether the caption tells its motion."""
+    motion = thing.motion
+    name = motion.kind
+    direction: str | None = None
+    if name == "falling" and motion.restitution > 0:
+        name = "falling and bouncing"
+    elif name == "bouncing":
+        name = "bouncing left and right" if motion.velocity[0] else "bouncing up and down"
+    elif name in ("straight", "accelerating"):
+        direction = motion.direction
+    if not told:
+        return Subject(thing.kind, thing.color, thing.size)
+    return Subject(thing.kind, thing.color, thing.size, name, direction)
+
+
+def _changes(scene: Scene, clip: bool) -> tuple[Change, ...]:
+    if not clip:
+        return ()
+    if scene.push is not None:
+        return (Change("moves on"),)
+    caused = {event.frame for event in scene.events if event.contact}
+    return tuple(
+        Change(event.kind, event.color) for event in scene.events if event.kind != "stops" or event.frame not in caused
+    )
+
+
+# As `model.training.captions` puts them; a prompt may say grey.
+_SIZE_OF = {word: size for size, words in SIZE_WORDS.items() for word in words}
+_NUMBER_WORDS = {word: number for number, word in NUMBERS.items()}
+_NOUN = re.compile(
+    rf"(?:\b(?:an?|the|(?P<number>{any_of(_NUMBER_WORDS)})) )?\b(?:(?P<size>{any_of(_SIZE_OF)}) )?"
+    rf"(?P<color>{any_of(COLORS)}) (?P<kind>{any_of(KINDS)})s?\b"
+)
+_BAR = re.compile(rf"\bbehind an? (?P<color>{any_of(COLORS)}) {OCCLUDER}\b")
+_PAPER = re.compile(
+    rf"\b(?:on|in front of|against|over)(?: an?| the)?(?: (?P<texture>{any_of(TEXTURES)}))? "
+    rf"(?P<name>{any_of(BACKGROUNDS)})(?: background)?\b"
+)
+_CAMERA = re.compile(rf",? ?\bthe camera (?P<camera>{any_of(name for name in CAMERAS if name != 'still')})\b")
+_STYLE = re.compile(rf",? ?\b(?P<style>{any_of(STYLES)}) style\b")
+_CHANGE = re.compile(rf"\b(?:turns (?P<color>{any_of(COLORS)})|(?P<kind>breaks|stops|moves on))\b")
+_MOVE = re.compile(
+    rf"\b(?:{any_of(MOVING)}|(?P<faster>accelerating)) "
+    rf"(?P<way>{any_of(name for name in DIRECTIONS if name != 'still')})\b"
+)
+_MOTIONS = (
+    ("bouncing left and right", re.compile(r"\bbouncing left and right\b")),
+    ("bouncing up and down", re.compile(r"\bbouncing up and down\b")),
+    ("falling and bouncing", re.compile(r"\bfalling and bouncing\b")),
+    ("falling", re.compile(r"\bfalling(?: down)?\b")),
+    ("orbiting", re.compile(r"\borbiting(?: around the center)?\b")),
+    ("still", re.compile(r"\b(?:standing still|stays still|not moving|is still)\b")),
+)
+
+
+def parse(prompt: str) -> Asked | None:
+    """What a prompt in the world's grammar asks for; None for one that names nothing of the world's things.
+
+    Words that are not of the grammar are left out, and what they would ask for with them.
+    """
+    text = _normal(prompt)
+    nouns = list(_NOUN.finditer(text))
+    if not nouns:
+        return None
+    paper = _PAPER.search(text, nouns[-1].end()) or _PAPER.search(text)
+    camera, style, bar = _CAMERA.search(text), _STYLE.search(text), _BAR.search(text)
+    # Each noun's motion stands before the next one, and before the background.
+    last = paper.start() if paper and paper.start() > nouns[-1].end() else len(text)
+    ends = [*(noun.start() for noun in nouns[1:]), last]
+    subjects = tuple(_read_subject(noun, text[noun.end() : end]) for noun, end in zip(nouns, ends, strict=True))
+    happens = text[nouns[-1].end() : ends[-1]]
+    hits = bool(re.search(r"\bhits\b", text[nouns[0].end() : ends[0]]))
+    if hits:
+        # In "hits a circle which moves on" the words after the second noun are what happens to it.
+        subjects = (subjects[0], *(Subject(one.kind, one.color, one.size) for one in subjects[1:]))
+    changes = tuple(Change(found["kind"] or "turns", found["color"]) for found in _CHANGE.finditer(happens))
+    number = _NUMBER_WORDS[nouns[0]["number"] or "one"]
+    layout, count = "alone", 1
+    if bar is not None:
+        layout = "behind"
+    elif len(subjects) == 1 and number > 1:
+        layout, count = "alike", number
+    elif len(subjects) >= 2:
+        subjects, count = subjects[:2], 2
+        layout = "contact" if hits else "pair" if " on the left" in text and " on the right" in text else "near"
+    return Asked(
+        subjects[:1] if layout == "behind" else subjects,
+        layout,
+        count,
+        paper["name"] if paper else None,
+        texture=(paper["texture"] if paper else None) or "plain",
+        style=style["style"] if style else "flat",
+        camera=camera["camera"] if camera else "still",
+        changes=changes,
+        bar=bar["color"] if bar else None,
+    )
+
+
+def _normal(prompt: str) -> str:
+    """Lower case, one space between words, one spelling of each direction."""
+    text = " ".join(prompt.lower().replace("grey", "gray").split()).rstrip(".! ")
+    text = re.sub(r"\b(up|down)(?:-| and )(left|right)\b", r"\1 \2", text)
+    text = re.sub(r"\b(up|down)wards?\b", r"\1", text)
+    return re.sub(r"\bto the (left|right)\b", r"\1", text)
+
+
+def _read_subject(noun: re.Match[str], after: str) -> Subject:
+    size = _SIZE_OF[noun["size"]] if noun["size"] else None
+    move = _MOVE.search(after)
+    if move:
+        motion = "accelerating" if move["faster"] else "straight"
+        return Subject(noun["kind"], noun["color"], size, motion, move["way"])
+    told = next((name for name, pattern in _MOTIONS if pattern.search(after)), None)
+    return Subject(noun["kind"], noun["color"], size, told)

@@ -1,0 +1,91 @@
+"""The extra targets of training: what they say is the world's truth, and they leave the transformer Wan's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+
+from model.training.hints import Hints, latent_centres, outlines, places, velocities
+from model.training.world import SPEED_PER_SECOND, Scene, coverage, on_screen, sample_scene
+from model.transformer import Transformer, TransformerConfig
+
+GRID = (5, 4, 6)  # 17 frames of 96x64
+
+
+def tiny() -> Transformer:
+    torch.manual_seed(0)
+    config = TransformerConfig(
+        num_attention_heads=2, attention_head_dim=24, in_channels=16, out_channels=16, text_dim=8, freq_dim=32,
+        ffn_dim=64, num_layers=5,
+    )  # fmt: skip
+    return Transformer(config)
+
+
+def scenes(count: int) -> list[Scene]:
+    rng = np.random.default_rng(1)
+    return [sample_scene(rng, 96, 64, 17, shares={"one": 1.0}) for _ in range(count)]
+
+
+def test_places_run_from_edge_to_edge_in_the_order_of_the_tokens() -> None:
+    found = places(GRID)
+    assert found.shape == (*GRID, 3)
+    assert found[0, 0, 0].tolist() == pytest.approx([-0.8, -0.75, -5 / 6])
+    torch.testing.assert_close(found, -found.flip(0, 1, 2))
+    assert (found.flatten(0, 2)[1] - found.flatten(0, 2)[0]).tolist() == pytest.approx([0, 0, 2 / 6])
+
+
+def test_centres_are_those_of_the_frames_that_a_latent_stands_for() -> None:
+    given = scenes(8)
+    found = (latent_centres(given, 5) + 1) * torch.tensor([48.0, 32.0])
+    for scene, centre in zip(given, found.numpy(), strict=True):
+        path = on_screen(scene)[0][0]
+        expected = np.stack([path[0], *(path[first : first + 4].mean(axis=0) for first in (1, 5, 9, 13))])
+        assert centre == pytest.approx(expected, abs=1e-3)
+    torch.testing.assert_close(latent_centres(given, 2, first=3), latent_centres(given, 5)[:, 3:])
+
+
+def test_velocities_are_in_top_speeds_and_point_as_the_shape_moves() -> None:
+    given = scenes(64)
+    found = velocities(given)
+    assert found.norm(dim=1).max() <= 1.0001 and found.norm(dim=1).max() > SPEED_PER_SECOND[0] / SPEED_PER_SECOND[1]
+    for scene, velocity in zip(given, found, strict=True):
+        assert np.sign(velocity.numpy()).tolist() == np.sign(scene.things[0].motion.velocity).tolist()
+
+
+def test_outlines_are_the_coverage_of_the_frames_that_a_latent_stands_for() -> None:
+    given = scenes(2)
+    found = outlines(given, GRID).numpy()
+    for scene, outline in zip(given, found, strict=True):
+        drawn = rearrange(coverage(scene), "t (h p y) (w q x) -> t h w p q (y x)", h=4, w=6, y=2, x=2)
+        spots = drawn.mean(axis=-1).reshape(17, 24, 64)
+        assert outline[:24] == pytest.approx(spots[0], abs=1 / 255)
+        assert outline[24:48] == pytest.approx(spots[1:5].mean(axis=0), abs=1 / 255)
+    np.testing.assert_array_equal(outlines(given, (2, 4, 6), first=3).numpy(), found[:, 3 * 24 :])
+
+
+def test_scenes_of_several_things_have_no_one_velocity_or_centre() -> None:
+    transformer = tiny()
+    hints = Hints(transformer)
+    rng = np.random.default_rng(2)
+    pair = [sample_scene(rng, 96, 64, 17, shares={"two": 1.0}) for _ in range(2)]
+    transformer(torch.randn(2, 16, 5, 8, 12), torch.full((2,), 900.0), torch.randn(2, 4, 8))
+    losses = hints.losses(pair, torch.ones(2), GRID)
+    assert losses["velocity"].item() == losses["centre"].item() == 0 < losses["outline"].item()
+
+
+def test_hints_teach_the_blocks_and_leave_with_them() -> None:
+    transformer = tiny()
+    names = set(transformer.state_dict())
+    hints = Hints(transformer)
+    assert set(transformer.state_dict()) == names
+    given, told = scenes(3), torch.tensor([1.0, 0.0, 0.0])
+    transformer(torch.randn(3, 16, 5, 8, 12), torch.full((3,), 900.0), torch.randn(3, 4, 8))
+    losses = hints.losses(given, told, GRID)
+    assert set(losses) == {"place", "velocity", "centre", "outline"}
+    sum(losses.values()).backward()
+    taught = transformer.blocks[1].self_attention.to_q.weight.grad
+    assert taught is not None and taught.abs().sum() > 0
+    untold = hints.losses(given, torch.zeros(3), GRID)
+    assert untold["velocity"].item() == 0 and untold["place"].item() == losses["place"].item()

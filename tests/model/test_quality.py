@@ -1,0 +1,155 @@
+"""Measures of obedience are right on drawn clips, tell wrong ones, and read prompts as the world writes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.quality import CHECKS, asked_of, identity, judge, parse, read, score
+from model.quality.components import label
+from model.quality.tally import baseline, checker_accuracy, interval, summarise
+from model.quality.validate import softened, validate
+from model.quality.wrong import wrong_clip
+from model.training import captions
+from model.training.world import SHARES, Motion, Scene, Thing, draw, sample_scene
+
+RED_CIRCLE = Scene(
+    (Thing("circle", "red", "large", 12.8, Motion("straight", "right", (18.0, 32.0), (1.7, 0.0))),), "black", 64, 64, 17
+)
+PROMPT = "a large red circle moving right on a black background"
+
+
+def test_checks_are_right_on_drawn_clips_and_tell_wrong_ones() -> None:
+    """A small run of the command that makes the published figures."""
+    accuracy = validate([(64, 64, 17)], 5, most_wrong=5)
+    for name in CHECKS:
+        row = accuracy[name]
+        assert row["right_clips"] >= 1, (name, row)
+        for kind in ("right", "wrong", "soft"):
+            # One of so few may be a pair that looks the same, such as white clay on gray.
+            clips = row[f"{kind}_clips"]
+            assert clips == 0 or round((1 - row[kind]) * clips) <= 1, (name, row)
+    assert sum(row["wrong_clips"] > 0 for row in accuracy.values()) >= len(CHECKS) - 3, accuracy
+
+
+def test_published_accuracy_is_that_of_all_checks_and_high_enough() -> None:
+    accuracy = checker_accuracy()
+    assert set(accuracy) == set(CHECKS)
+    assert all(row["right"] >= 0.98 and row["wrong"] >= 0.98 for row in accuracy.values()), accuracy
+
+
+@pytest.mark.parametrize("family", SHARES)
+def test_captions_are_read_back(family: str) -> None:
+    rng = np.random.default_rng(1)
+    for index in range(80):
+        scene = sample_scene(rng, 64, 64, 17, shares={family: 1.0})
+        clip = index % 4 > 0
+        asked = asked_of(scene, clip=clip)
+        assert parse(captions.dense(scene, clip=clip)) == asked
+        text = captions.varied(scene, rng, clip=clip)
+        found = parse(text)
+        assert found is not None
+        # What a terse caption leaves out is left open; all else is the same.
+        sizes = [one.size or other.size for one, other in zip(found.subjects, asked.subjects, strict=True)]
+        filled = tuple(replace(one, size=size) for one, size in zip(found.subjects, sizes, strict=True))
+        assert replace(found, subjects=filled) == asked, text
+
+
+def test_prompts_of_other_worlds_ask_for_nothing() -> None:
+    assert parse("a cat walks over a black street") is None
+    assert parse("") is None
+    found = parse("A GREY day: a small red circle, moving up-left. Big mood, on a grey background!")
+    assert found is not None
+    assert (found.subjects[0].direction, found.background, found.subjects[0].size) == ("up left", "gray", "small")
+
+
+def test_each_wrong_clip_fails_in_its_own_respect_only_where_that_can_be() -> None:
+    rng = np.random.default_rng(5)
+    clip = wrong_clip(RED_CIRCLE, "color", rng)
+    assert clip is not None
+    verdicts = judge(read(clip), asked_of(RED_CIRCLE))
+    assert {name for name, verdict in verdicts.items() if not verdict.passed} == {"color"}
+    assert wrong_clip(RED_CIRCLE, "binding", rng) is None
+    assert wrong_clip(RED_CIRCLE, "order", rng) is None
+
+
+def test_a_score_ranks_right_before_wrong_and_clear_before_soft() -> None:
+    rng = np.random.default_rng(6)
+    right = draw(RED_CIRCLE)
+    scores = [score(clip, PROMPT)["score"] for clip in (right, right[::-1], np.zeros_like(right))]
+    assert scores == sorted(scores, reverse=True) and scores[0] > 0.95 > scores[1] > scores[2]
+    assert score(softened(right, rng), PROMPT)["measures"]["obedience"] == 1.0
+
+
+def test_a_score_holds_only_what_can_be_told_against_a_clip() -> None:
+    clip = draw(RED_CIRCLE)
+    assert "obedience" not in score(clip, "a lighthouse in a storm")["measures"]
+    assert "obedience" not in score(clip, PROMPT, task="edit")["measures"]
+    still = score(clip[:1], "a large red circle on a black background", task="still")
+    assert still["measures"]["obedience"] == 1.0
+    assert "direction" not in still["measures"]
+    deep = score(clip.astype(np.uint16) * 257, PROMPT)
+    assert deep == score(clip, PROMPT)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 3), (1, 64, 64, 3), (33, 2, 90, 3), (2, 64, 64, 3), (3, 17, 16, 3), (9, 300, 20, 3)]
+)
+@pytest.mark.parametrize("fill", [0, 255, None])
+def test_odd_clips_are_scored_too(shape: tuple[int, ...], fill: int | None) -> None:
+    rng = np.random.default_rng(7)
+    clip = rng.integers(0, 256, shape, np.uint8) if fill is None else np.full(shape, fill, np.uint8)
+    prompts = [captions.dense(sample_scene(rng, 64, 64, 17, shares={family: 1.0})) for family in SHARES]
+    for prompt in [*prompts, "anything"]:
+        found = score(clip, prompt)
+        assert 0 <= found["score"] <= 1
+        assert np.isfinite(list(found["measures"].values())).all(), (prompt, found)
+
+
+def test_what_is_no_clip_is_refused() -> None:
+    with pytest.raises(ValueError, match="a clip is"):
+        score(np.zeros((4, 4, 3), np.uint8), PROMPT)
+    with pytest.raises(ValueError, match="a clip is"):
+        read(np.zeros((0, 4, 4, 3), np.uint8))
+
+
+def test_identity_is_high_for_one_subject_and_low_for_another() -> None:
+    other = replace(RED_CIRCLE.things[0], kind="square", color="cyan", size="small", radius=7.0)
+    elsewhere = replace(RED_CIRCLE.things[0], motion=Motion("still", "still", (30.0, 20.0)))
+    clips = [
+        draw(RED_CIRCLE),
+        draw(replace(RED_CIRCLE, things=(elsewhere,), background="pink")),
+        draw(replace(RED_CIRCLE, things=(other,))),
+    ]
+    assert identity(clips[:1]) == 1.0
+    assert identity(clips[:2]) > 0.9
+    assert identity(clips[::2]) < 0.4
+    assert identity([clips[0], np.zeros_like(clips[0])]) == 0.0
+
+
+def test_areas_are_connected_by_sides_within_a_frame() -> None:
+    mask = np.zeros((2, 5, 6), bool)
+    mask[0, 0, 0] = mask[0, 1, 1] = True  # corners do not connect
+    mask[0, 2:5, 3] = mask[0, 4, 3:6] = mask[0, 2:5, 5] = True  # a U, joined only at its lowest row
+    mask[1, 4, 5] = True  # the same place in the next frame is another area
+    numbers, count = label(mask)
+    assert count == 4
+    assert len(np.unique(numbers[0, 2:5, 3:][mask[0, 2:5, 3:]])) == 1
+    assert not numbers[~mask].any() and numbers[mask].all()
+    assert label(np.zeros((1, 3, 3), bool))[1] == 0
+
+
+def test_figures_have_intervals_and_baselines() -> None:
+    rng = np.random.default_rng(8)
+    scenes = [sample_scene(rng, 64, 64, 9, shares={"one": 1.0}) for _ in range(12)]
+    readings, asked = [read(draw(scene)) for scene in scenes], [asked_of(scene) for scene in scenes]
+    found = summarise(readings, asked)
+    assert found["all"]["n"] == 12
+    assert found["color"]["score"] > 0.9 > 0.5 > found["color"]["baseline"]
+    assert found["color"]["checker"]["right"] >= 0.98
+    assert baseline(readings[:1], asked[:1], "color") is None
+    low, high = interval([True] * 5 + [False] * 5)
+    assert 0.1 <= low < 0.5 < high <= 0.9
+    assert interval([]) == (0.0, 1.0)

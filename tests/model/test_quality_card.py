@@ -1,0 +1,98 @@
+"""Evaluation goes on where it stopped and measures what is there; the card is made of its files alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.quality import asked_of, read
+from model.quality.tally import summarise
+from model.training import card, evaluate
+from model.training.run import STOPPED
+from model.training.world import draw, held_out, sample_scene
+
+FACTS: dict[str, Any] = {
+    "name": "shapes", "parameters": 4.2e6, "layers": 6, "model_width": 192, "width": 64, "height": 64, "frames": 17,
+    "fps": 8, "notes": "Small.", "digest": "0", "steps": 20, "guidance_scale": 3.0,
+}  # fmt: skip
+
+
+class Drawn:
+    """In place of a pipeline: draws what the prompt's scene asks for, but for takes of the first seeds."""
+
+    def __init__(self) -> None:
+        self.rendered: list[int] = []
+
+    def __call__(self, *, prompt: str, seed: int, width: int, height: int, frames: int, **_: Any) -> np.ndarray:
+        self.rendered.append(seed)
+        clip = draw(evaluate.prompt_scene(seed % 10**6, (width, height, frames)))
+        return clip[::-1].copy() if seed < 10**6 else clip
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    made = Drawn()
+    monkeypatch.setattr(evaluate.Pipeline, "from_pretrained", lambda *_, **__: made)
+    monkeypatch.setattr(evaluate, "read_facts", lambda _: FACTS)
+    return made
+
+
+def run(monkeypatch: pytest.MonkeyPatch, out: Path, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--model", "m", "--out", str(out), "--threads", "1", *words])
+    return evaluate.main()
+
+
+def test_prompts_are_the_same_everywhere_and_a_third_is_held_out() -> None:
+    scenes = [evaluate.prompt_scene(number, (64, 64, 9)) for number in range(12)]
+    assert scenes == [evaluate.prompt_scene(number, (64, 64, 9)) for number in range(12)]
+    assert [held_out(scene) for scene in scenes] == [number % 3 == 2 for number in range(12)]
+
+
+def test_an_evaluation_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, drawn: Drawn) -> None:
+    words = ("--count", "6", "--best-of", "2", "--best-prompts", "3")
+    assert run(monkeypatch, tmp_path, *words, "--seconds", "0") == STOPPED
+    assert not drawn.rendered and json.loads((tmp_path / "obedience.json").read_text())["clips"] == 0
+    assert run(monkeypatch, tmp_path, *words) == 0
+    assert sorted(drawn.rendered) == [0, 1, 2, 3, 4, 5, 10**6, 10**6 + 1, 10**6 + 2]
+    assert run(monkeypatch, tmp_path, *words) == 0
+    assert len(drawn.rendered) == 9, "nothing is rendered twice"
+    found = json.loads((tmp_path / "obedience.json").read_text())
+    assert (found["clips"], found["obedience"]["all"]["n"], found["held_out"]["all"]["n"]) == (6, 4, 2)
+    assert found["obedience"]["background"]["score"] == 1
+    assert found["best_of"]["prompts"] == 3
+    best = found["best_of"]["measures_passed"]
+    assert best["best"]["score"] >= best["one_take"]["score"] and best["best"]["score"] > 0.98
+    assert (tmp_path / "sheet.png").exists()
+    with pytest.raises(SystemExit, match="other settings"):
+        run(monkeypatch, tmp_path, *words, "--steps", "3")
+
+
+def test_the_card_is_made_of_files() -> None:
+    rng = np.random.default_rng(3)
+    scenes = [sample_scene(rng, 64, 64, 9) for _ in range(4)]
+    rows = summarise([read(draw(scene)) for scene in scenes], [asked_of(scene) for scene in scenes])
+    evaluation = {
+        "size": [64, 64, 17], "clips": 4, "steps": 20, "guidance_scale": 3.0, "obedience": rows, "held_out": rows,
+        "best_of": {
+            "takes": 8, "prompts": 5,
+            **{
+                name: {take: {"score": 0.5, "low": 0.4, "high": 0.6} for take in ("one_take", "best")}
+                for name in ("measures_passed", "all")
+            },
+        },
+    }  # fmt: skip
+    curve = [{**evaluation, "label": "tiny", "parameters": 1e6, "seconds_per_clip": 1.25}]
+    autoencoder = {"psnr": 33.04, "psnr_foreground": 28.5, "psnr_by_frame": [33.0, 32.5]}
+    history = [{"part": "transformer", "steps": 11200, "hours": 4, "how": "sixteen clips a step"}]
+    text = card.card(FACTS, evaluation, autoencoder, history=history, curve=curve)
+    assert "Apache-2.0" in text
+    assert "| background | 100% |" in text
+    assert "best of 8 takes" in text and "50% (40% to 60%)" in text
+    assert "| tiny | 1.0 M |" in text
+    assert "| transformer | 11,200 | 4 | sixteen clips a step |" in text
+    assert "33.0 dB" in text and "33.0, 32.5" in text
