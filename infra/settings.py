@@ -37,6 +37,19 @@ class MediaSettings(_Group):
     ffmpeg: Path | None = Field(default=None, description="ffmpeg program; else the one that comes with imageio-ffmpeg")
     timeout_s: float = Field(default=600.0, gt=0, description="seconds after which one ffmpeg run is ended")
     poster_px: int = Field(default=256, ge=16, le=1024, description="longest side of a poster in pixels")
+    refuse: list[Literal["black", "flat", "frozen"]] = Field(
+        default=["black", "flat", "frozen"],
+        description="looks that a whole film must not have, unless its prompt or its inputs may have asked for them",
+    )
+    black_level: float = Field(
+        default=16.0, ge=0, le=255, description="grey level (0 to 255) that nothing in a black film exceeds"
+    )
+    flat_range: float = Field(
+        default=2.0, ge=0, le=255, description="grey levels by which values in a frame of a flat film differ at most"
+    )
+    frozen_range: float = Field(
+        default=1.0, ge=0, le=255, description="grey levels by which a frozen film ever differs from its first frame"
+    )
 
 
 class FarmSettings(_Group):
@@ -85,6 +98,30 @@ class FarmSettings(_Group):
     cancel_poll_s: float = Field(default=5.0, gt=0, description="seconds between looks at the run's own state")
     stop_s: float = Field(
         default=15.0, gt=0, description="seconds within which gangs and finishers are gone after a stop"
+    )
+    grace_s: float = Field(
+        default=6.0, ge=0, description="seconds of these that takes at work have to be rendered, where they can"
+    )
+    drain_s: float = Field(
+        default=60.0, ge=0, description="seconds that takes at work have to be rendered when a job is paused"
+    )
+    straggler_factor: float = Field(
+        default=3.0, gt=1, description="times its estimate after which a take gets a copy on an idle gang"
+    )
+    straggler_s: float = Field(default=30.0, gt=0, description="seconds that it has to run before, at least")
+    moderation: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="module:function that is asked about every prompt and every film before it is kept; "
+        "see actors/README.md",
+    )
+    scratch: Path | None = Field(
+        default=None, description="folder of a node for films on their way; else the system's for temporary files"
+    )
+    scratch_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="bytes that all jobs on a node may hold there together; else what the disk holds",
     )
 
 

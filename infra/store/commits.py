@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +20,8 @@ from typing import Any, Literal, NamedTuple
 
 from infra.store import layout
 from infra.store.conditional import create_or_read, replace_or_read
-from infra.store.errors import CommitMisplaced, CommitUnreadable, NotFound, OutcomeUnknown, StoreRefused
+from infra.store.errors import CommitMisplaced, CommitNewer, CommitUnreadable, NotFound, OutcomeUnknown
+from infra.store.options import StoreOptions
 from infra.store.store import Store
 
 FORMAT = 1
@@ -65,7 +67,7 @@ class CommitRead(NamedTuple):
     path: str
     spec_key: str | None  # as the name says; None for a name that is no commit's
     commit: dict[str, Any] | None
-    fault: CommitUnreadable | None
+    fault: CommitUnreadable | CommitNewer | None
 
 
 def publish(
@@ -89,7 +91,7 @@ def publish(
     size, sha256, md5 = _hashes(film)
     take = (record["show"], record["shot_id"], record["revision"], record["take"])
     media_path = layout.media_path(*take, sha256, suffix)
-    store.write_file(media_path, film, sha256=sha256, md5=md5)
+    _put(store, media_path, film, sha256, md5)
 
     times = {**record.get("times", {}), "committed": datetime.now(UTC).isoformat(timespec="milliseconds")}
     commit = {
@@ -105,6 +107,22 @@ def publish(
     if _same_attempt(stands, commit):
         return Published("committed", stands, 0.0)
     return Published("adopted", stands, float(record["gpu_s"]))
+
+
+def window_s(options: StoreOptions) -> float:
+    """Seconds after which no commit can come any more that names a film which was put before. See README.md."""
+    return 4 * options.retry_s + 8 * options.timeout_s
+
+
+def _put(store: Store, path: str, film: Path, sha256: str, md5: str) -> None:
+    """Step 2. A film that took long to put is looked at again, for it could have been collected as an orphan.
+
+    The other half of the window is what `_commit` can take at most before its last put is sent.
+    """
+    began = time.monotonic()
+    store.write_file(path, film, sha256=sha256, md5=md5)
+    if time.monotonic() - began > window_s(store.options) / 2 and store.stat(path) is None:
+        store.write_file(path, film, sha256=sha256, md5=md5)
 
 
 def _commit(store: Store, spec_key: str, data: bytes) -> dict[str, Any]:
@@ -126,7 +144,7 @@ def tool_versions() -> dict[str, str]:
     """Versions of what a take is made with, as far as it is installed here: names of distributions, and Python."""
     found = {"python": platform.python_version()}
     for name in _TOOLS:
-        with suppress(metadata.PackageNotFoundError):
+        with suppress(metadata.PackageNotFoundError):  # not every process has every tool
             found[name] = metadata.version(name)
     return found
 
@@ -176,8 +194,8 @@ def read_many(store: Store, spec_keys: Iterable[str]) -> dict[str, dict[str, Any
         return {key: found for key, found in zip(keys, pool.map(read, keys), strict=True) if found is not None}
 
 
-def read_commits(store: Store) -> Iterator[CommitRead]:
-    """Every object under commits/, readable or not, in no particular order."""
+def read_commits(store: Store, spec_keys: Iterable[str] | None = None) -> Iterator[CommitRead]:
+    """Every object under commits/, or those of some takes where they are there, readable or not, in no set order."""
 
     def read(path: str) -> CommitRead | None:
         spec_key = layout.parse_commit_path(path)
@@ -185,12 +203,15 @@ def read_commits(store: Store) -> Iterator[CommitRead]:
             return CommitRead(path, None, None, CommitMisplaced(f"{path} is not the name of a commit"))
         try:
             return CommitRead(path, spec_key, parse(spec_key, store.read(path)), None)
-        except CommitUnreadable as error:
+        except (CommitUnreadable, CommitNewer) as error:
             return CommitRead(path, spec_key, None, error)
         except NotFound:  # forgotten since the listing
             return None
 
-    paths = (found.path for found in store.list(layout.COMMITS) if not layout.is_damaged_path(found.path))
+    if spec_keys is None:
+        paths = (found.path for found in store.list(layout.COMMITS) if not layout.is_damaged_path(found.path))
+    else:
+        paths = (layout.commit_path(key) for key in spec_keys)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-commits") as pool:
         while batch := list(islice(paths, 1000)):  # a pool's own map would read all names and hold all commits
             yield from (found for found in pool.map(read, batch) if found is not None)
@@ -199,7 +220,7 @@ def read_commits(store: Store) -> Iterator[CommitRead]:
 def parse(spec_key: str, data: bytes) -> dict[str, Any]:
     """A commit's content, checked. CommitUnreadable for what is no commit of this take, whatever it is.
 
-    StoreRefused for one of a newer format: it may well be a commit, so it must not be replaced.
+    CommitNewer for one of a newer format.
     """
     path = layout.commit_path(spec_key)
     try:
@@ -207,12 +228,12 @@ def parse(spec_key: str, data: bytes) -> dict[str, Any]:
         if not isinstance(commit, dict) or type(commit.get("format")) is not int:
             raise ValueError("no commit")
         if commit["format"] > FORMAT:
-            raise StoreRefused(f"{path} has format {commit['format']}, newer than {FORMAT}: use a newer rushes")
+            raise CommitNewer(f"{path} has format {commit['format']}, newer than {FORMAT}: use a newer rushes")
         if commit.get("spec_key") != spec_key:
             raise CommitMisplaced(f"{path} names another spec_key")
         _check(commit, _FIELDS | {"format": int, "owner": str}, _OPTIONAL)
         _check(commit["media"], _STORED_MEDIA, set())
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CommitUnreadable(f"{path}: {error}") from error
     return commit
 

@@ -3,6 +3,11 @@
 Every error carries one message, so that it survives pickling on its way through Ray, and no message holds a secret.
 """
 
+import errno
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Of an OSError about a file on this machine: no fault of the store's, so it is raised as it is."""
+
 
 class StoreError(Exception):
     """Anything the store could not do."""
@@ -34,6 +39,10 @@ class ContentMismatch(StoreUnavailable):
 
 class StoreRefused(StoreError):
     """This store cannot be used as it is set up: credentials, bucket, format, or missing guarantees (exit code 2)."""
+
+
+class CommitNewer(StoreRefused):
+    """A commit in a format newer than this program's: it may well be a commit, so it is neither done nor replaced."""
 
 
 class Damaged(StoreError):

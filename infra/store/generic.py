@@ -10,12 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from infra.store.errors import Changed, ContentMismatch, Exists, NotFound, StoreError, StoreRefused, StoreUnavailable
+from infra.store.errors import (
+    DISK_FULL,
+    Changed,
+    ContentMismatch,
+    Exists,
+    NotFound,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from infra.store.local import landing
 from infra.store.location import Location
 from infra.store.options import StoreOptions
 from infra.store.retry import retrying
-from infra.store.types import Backend, Digest, Stat
+from infra.store.types import Backend, Digest, Leftover, Stat
 
 _CHUNK = 2**20
 # fsspec's memory:// is one per process and shared by all its instances, so its lock must be too.
@@ -38,6 +47,8 @@ class FsspecBackend:
             fs, root = fsspec.core.url_to_fs(location.url, **kwargs)
         except (ImportError, ValueError, TypeError) as error:
             raise StoreRefused(f"{location.url}: {error}") from error
+        except OSError as error:  # some protocols connect right here
+            raise StoreUnavailable(f"{location.url}: {type(error).__name__}: {error}") from error
         self._fs: Any = fs
         self._root = str(root).rstrip("/")
 
@@ -106,7 +117,7 @@ class FsspecBackend:
                 yield info["name"].rstrip("/").rsplit("/", 1)[-1]
 
     def delete(self, path: str) -> None:
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFound):  # gone is what was asked for
             self._attempt("delete", path, lambda: self._fs.rm_file(self._at(path)))
 
     def fetch(self, path: str, local: Path) -> None:
@@ -128,8 +139,14 @@ class FsspecBackend:
         digest: Digest = self._attempt("read", path, read)
         return digest
 
-    def sweep(self, older_than_s: float) -> int:
-        return 0  # nothing is known of what such a file system leaves behind
+    def leftovers(self) -> Iterator[Leftover]:
+        return iter(())  # nothing is known of what such a file system leaves behind
+
+    def discard(self, leftover: Leftover) -> bool:
+        return False
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def verifies_checksums(self, path: str) -> bool:
         return False
@@ -150,6 +167,8 @@ class FsspecBackend:
             except PermissionError as error:
                 raise StoreRefused(f"{verb} {path}: {error}") from error
             except OSError as error:
+                if verb == "fetch" and error.errno in DISK_FULL:
+                    raise  # this machine's disk, not the store's
                 raise StoreUnavailable(f"{verb} {path}: {type(error).__name__}: {error}") from error
 
         return retrying(once, self._retry_s)

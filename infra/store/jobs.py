@@ -141,7 +141,10 @@ def write_manifest(store: Store, job_id: str, table: pa.Table, *, epoch: int = 0
             if create_or_read(store, path, data).ours:
                 return
             continue
-        found = int(metadata(standing, path).get(_EPOCH, "0"))
+        try:
+            found = int(metadata(standing, path).get(_EPOCH, "0"))
+        except (Damaged, ValueError):  # a view that cannot be read is made anew
+            found = 0
         if found > epoch:
             raise Superseded(f"{path} was written by epoch {found}, after our {epoch}")
         try:

@@ -15,9 +15,15 @@ COMMITS = "commits"
 POSTERS = "posters"
 LOGS = "logs"
 JOBS = "jobs"
+DECISIONS = "decisions"
+DELIVERABLES = "deliver"
+DAMAGED = "damaged"
 
 _COMMIT = re.compile(rf"{COMMITS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.json")
 _DAMAGED = re.compile(rf"{COMMITS}/[0-9a-f]{{2}}/[0-9a-f]{{64}}\.damaged-[0-9a-f]{{8}}")
+_SET_ASIDE = re.compile(
+    rf"(?:{COMMITS}/[0-9a-f]{{2}}/([0-9a-f]{{64}})\.damaged-.+|{DAMAGED}/([0-9a-f]{{64}})\.\d+\.json)"
+)
 _POSTER = re.compile(rf"{POSTERS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.jpg")
 _MEDIA = re.compile(
     rf"{MEDIA}/({NAME.pattern})/({NAME.pattern})/([0-9a-f]{{8}})\.take-(\d{{3,}})\.([0-9a-f]{{8}})(\.[a-z0-9]{{1,8}})"
@@ -25,6 +31,8 @@ _MEDIA = re.compile(
 _QUARANTINE = re.compile(
     rf"{JOBS}/({NAME.pattern})/quarantine/({NAME.pattern})/({NAME.pattern})/take-(\d{{3,}})\.(\d+)\.json"
 )
+_PIECE = re.compile(rf"{JOBS}/({NAME.pattern})/pieces/([0-9a-f]{{64}})/({NAME.pattern})\.safetensors")
+_DECISION = re.compile(rf"{DECISIONS}/({NAME.pattern})/({NAME.pattern})\.json")
 _ROUND = re.compile(rf"{JOBS}/({NAME.pattern})/rounds/(\d+)\.json")
 
 
@@ -45,6 +53,14 @@ class MediaName(NamedTuple):
     take: int
     sha8: str
     suffix: str
+
+
+class PieceName(NamedTuple):
+    """What the name of a piece of a long clip says."""
+
+    job_id: str
+    spec_key: str
+    piece: str
 
 
 def media_path(show: str, shot_id: str, revision: str, take: int, sha256: str, suffix: str = ".mp4") -> str:
@@ -82,7 +98,19 @@ def damaged_path(spec_key: str, sha256: str) -> str:
 
 
 def is_damaged_path(path: str) -> bool:
+    """Whether `damaged_path` makes such names."""
     return _DAMAGED.fullmatch(path) is not None
+
+
+def moved_aside_path(name: str, number: int) -> str:
+    """Where `verify --repair` moves a damaged commit: `name` is its spec_key, or the last part of a strange name."""
+    return f"{DAMAGED}/{name}.{_count(number)}.json"
+
+
+def set_aside_key(path: str) -> str | None:
+    """The spec_key of a commit that was set aside, in one place or the other; None for another name."""
+    found = _SET_ASIDE.fullmatch(path)
+    return (found[1] or found[2]) if found else None
 
 
 def poster_path(spec_key: str) -> str:
@@ -126,6 +154,10 @@ def shard_path(job_id: str, number: int) -> str:
     return f"{job_folder(job_id)}/shards/{_count(number)}.parquet"
 
 
+def shards_folder(job_id: str) -> str:
+    return f"{job_folder(job_id)}/shards"
+
+
 def manifest_path(job_id: str) -> str:
     return f"{job_folder(job_id)}/manifest.parquet"
 
@@ -153,6 +185,34 @@ def quarantine_table_path(job_id: str) -> str:
     return f"{job_folder(job_id)}/quarantine.parquet"
 
 
+def pieces_folder(job_id: str, spec_key: str | None = None) -> str:
+    """Where pieces of long clips are kept until their takes are committed: of a job, or of one take of it."""
+    folder = f"{job_folder(job_id)}/pieces"
+    return folder if spec_key is None else f"{folder}/{_fits(_SHA256, spec_key, 'spec_key')}"
+
+
+def piece_path(job_id: str, spec_key: str, piece: str) -> str:
+    """The latents of one piece of a long clip."""
+    return f"{pieces_folder(job_id, spec_key)}/{_fits(NAME, piece, 'piece')}.safetensors"
+
+
+def parse_piece_path(path: str) -> PieceName | None:
+    """What `piece_path` was called with, or None for another name."""
+    found = _PIECE.fullmatch(path)
+    return None if found is None else PieceName(*found.groups())
+
+
+def decision_path(show: str, shot_id: str) -> str:
+    """Which take of a shot people chose."""
+    return f"{DECISIONS}/{_fits(NAME, show, 'show')}/{_fits(NAME, shot_id, 'shot_id')}.json"
+
+
+def parse_decision_path(path: str) -> tuple[str, str] | None:
+    """Show and shot_id of a decision, or None for another name."""
+    found = _DECISION.fullmatch(path)
+    return (found[1], found[2]) if found else None
+
+
 def rounds_folder(job_id: str) -> str:
     return f"{job_folder(job_id)}/rounds"
 
@@ -169,6 +229,11 @@ def parse_round_path(path: str) -> int | None:
 
 def lease_path(job_id: str) -> str:
     return f"{job_folder(job_id)}/lease.json"
+
+
+def cancel_path(job_id: str) -> str:
+    """A request to stop a job. It counts for the epoch that it names."""
+    return f"{job_folder(job_id)}/cancel.json"
 
 
 def board_path(job_id: str) -> str:

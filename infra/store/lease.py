@@ -198,7 +198,7 @@ def owner_is_gone(lease: LeaseInfo, *, now: float | None = None) -> bool:
     stamp has lapsed by more than clocks differ (`LeaseHeld.owner_is_gone` watches, and so needs `lapse_s` only).
     """
     if lease.owner.host == host_id():
-        return not _alive(lease.owner)
+        return not process_lives(lease.owner.pid, lease.owner.start_time)
     return (time.time() if now is None else now) - lease.renewed > lease.lapse_s + _CLOCK_ERROR_S
 
 
@@ -217,12 +217,16 @@ def host_id() -> str:
     return "/".join(parts)
 
 
-def _alive(owner: Owner) -> bool:
+def process_lives(pid: int, start_time: float) -> bool:
+    """Whether this very process runs on this machine: a pid may be used again, and a zombie does nothing any more.
+
+    `start_time` is in seconds since 1970, as psutil tells it.
+    """
     try:
-        process = psutil.Process(owner.pid)
+        process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return abs(process.create_time() - owner.start_time) <= _START_ERROR_S
+        return abs(process.create_time() - start_time) <= _START_ERROR_S
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

@@ -15,12 +15,12 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.store.errors import Changed, ContentMismatch, Exists, NotFound, StoreError, StoreRefused, StoreUnavailable
-from infra.store.types import Digest, Stat
+from infra.store.types import Digest, Leftover, Stat
 
 HIDDEN = ".rushes-"
 LOCK = HIDDEN + "lock"
@@ -128,17 +128,18 @@ class LocalBackend:
                     break
 
     def fetch(self, path: str, local: Path) -> None:
-        with landing(local) as temporary, _mapped("fetch", path), temporary.open("xb") as sink:
-            self._stream(path, sink.write)
+        with landing(local) as temporary, temporary.open("xb") as sink:
+            for chunk in self._chunks("fetch", path):
+                sink.write(chunk)  # a disk that is full here is not the store's
 
     def digest(self, path: str) -> Digest:
-        found = hashlib.sha256()
-        with _mapped("read", path):
-            size = self._stream(path, found.update)
+        found, size = hashlib.sha256(), 0
+        for chunk in self._chunks("read", path):
+            found.update(chunk)
+            size += len(chunk)
         return Digest(size, found.hexdigest())
 
-    def sweep(self, older_than_s: float) -> int:
-        limit, swept = time.time() - older_than_s, 0
+    def leftovers(self) -> Iterator[Leftover]:
         folders = [self.root]
         while folders:
             for entry in self._entries(folders.pop(), hidden=True):
@@ -146,10 +147,19 @@ class LocalBackend:
                     folders.append(Path(entry.path))
                 elif entry.name.startswith(HIDDEN) and entry.name != LOCK:
                     with contextlib.suppress(FileNotFoundError):  # its writer has just finished
-                        if entry.stat().st_mtime < limit:
-                            os.unlink(entry.path)
-                            swept += 1
-        return swept
+                        found = _stat(str(Path(entry.path).relative_to(self.root)), entry.stat())
+                        yield Leftover(found.path, found.size, found.modified, "")
+
+    def discard(self, leftover: Leftover) -> bool:
+        with _mapped("discard", leftover.path):
+            try:
+                self._at(leftover.path).unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def verifies_checksums(self, path: str) -> bool:
         return True  # write_file hashes what it writes
@@ -157,13 +167,10 @@ class LocalBackend:
     def _at(self, path: str) -> Path:
         return self.root / path if path else self.root
 
-    def _stream(self, path: str, sink: Callable[[bytes], object]) -> int:
-        size = 0
-        with self._at(path).open("rb") as source:
+    def _chunks(self, verb: str, path: str) -> Iterator[bytes]:
+        with _mapped(verb, path), self._at(path).open("rb") as source:
             while chunk := source.read(_CHUNK):
-                sink(chunk)
-                size += len(chunk)
-        return size
+                yield chunk
 
     def _entries(self, folder: Path, *, hidden: bool = False) -> Sequence[os.DirEntry[str]]:
         with _mapped("list", str(folder)):
@@ -260,7 +267,7 @@ def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     _make_folder(folder.parent)
-    with contextlib.suppress(FileExistsError):
+    with contextlib.suppress(FileExistsError):  # another process made it just now
         folder.mkdir()
         _sync_folder(folder.parent)
 

@@ -7,11 +7,12 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from infra.store.errors import Changed, Exists, NotFound, StoreRefused
+from infra.store.errors import Changed, Exists, NotFound, StoreError, StoreRefused
 from infra.store.types import Backend, StoreProbe
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FORMAT_PATH = "rushes.json"
-_FOLDER = "rushes-probe"
+FOLDER = "rushes-probe"
 _WRITERS = 8
 _FALLBACK = (
     'use a server that does, or set store.conditional_put = "exclusive-writer", by which you promise that one process '
@@ -55,7 +56,7 @@ def probe(store: Store, backend: Backend) -> StoreProbe:
     """See `Store.probe`."""
     started = time.monotonic()
     content = read_format(store)
-    folder = f"{_FOLDER}/{uuid.uuid4().hex}"
+    folder = f"{FOLDER}/{uuid.uuid4().hex}"
     names = [f"{folder}/{name}" for name in ("create", "race", "checksum")]
     try:
         _writes_and_lists(store, names[0])
@@ -68,13 +69,22 @@ def probe(store: Store, backend: Backend) -> StoreProbe:
             except _Unconditional as found:
                 raise StoreRefused(f"{store.url}: no conditional puts: {found}; {_FALLBACK}") from found.__cause__
         verified = backend.verifies_checksums(names[2])
-    finally:
-        for name in names:
-            backend.delete(name)
+    except BaseException as error:
+        with suppress(StoreError):  # what went wrong first is what counts
+            _sweep(backend, names)
+        if isinstance(error, NotFound):
+            raise StoreRefused(f"{store.url} cannot be written to: {error}") from error
+        raise
+    _sweep(backend, names)
     if content is None:
         content = _write_format(store)
     mode = store.options.conditional_put
     return StoreProbe(store.url, int(content["format"]), mode, verified, time.monotonic() - started)
+
+
+def _sweep(backend: Backend, names: list[str]) -> None:
+    for name in names:
+        backend.delete(name)
 
 
 class _Unconditional(Exception):

@@ -15,7 +15,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from infra.store.local import landing
 from infra.store.location import Location
 from infra.store.options import StoreOptions, secret
 from infra.store.retry import retrying
-from infra.store.types import Digest, Stat
+from infra.store.s3_tags import TagCheck
+from infra.store.types import Digest, Leftover, Stat
 
 _SINGLE_PUT = 32 * 2**20  # larger files go up in parts
 _PART = 16 * 2**20
@@ -71,6 +73,7 @@ class S3Backend:
             session=_session(options.profile),
         )
         self._fs.retries = 1
+        self._tags = TagCheck()
 
     # Reading
 
@@ -188,7 +191,7 @@ class S3Backend:
     def _abort(self, path: str, upload: str) -> None:
         try:
             self._request("abort_multipart_upload", path, UploadId=upload)
-        except StoreError as error:  # the upload stays open, unseen, until `sweep` or a lifecycle rule ends it
+        except StoreError as error:  # the upload stays open, unseen, until `gc` or a lifecycle rule ends it
             s3_errors.log.warning("an open upload of %s stays behind: %s", path, error)
 
     def _confirm(self, path: str, size: int, tag: str, sha256: str, echoed: bool) -> None:
@@ -208,26 +211,44 @@ class S3Backend:
         except NotFound:
             return  # some servers answer 404; to S3 itself a second delete is a success
 
-    def sweep(self, older_than_s: float) -> int:
-        limit, swept = datetime.now(UTC) - timedelta(seconds=older_than_s), 0
+    def leftovers(self) -> Iterator[Leftover]:
         marks: dict[str, Any] = {}
         while True:
             page = self._call("list_multipart_uploads", Bucket=self._bucket, Prefix=self._key(""), **marks)
             for upload in page.get("Uploads", []):
-                if upload["Initiated"].astimezone(UTC) < limit:
-                    self._abort(self._relative(upload["Key"]), upload["UploadId"])
-                    swept += 1
+                begun = upload["Initiated"].astimezone(UTC)
+                yield Leftover(self._relative(upload["Key"]), 0, begun, upload["UploadId"])
             if not page.get("IsTruncated"):
-                return swept
+                return
             marks = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def discard(self, leftover: Leftover) -> bool:
+        try:
+            self._request("abort_multipart_upload", leftover.path, UploadId=leftover.token)
+        except NotFound:  # completed, or aborted, since it was listed
+            return False
+        return True
+
+    def now(self) -> datetime:
+        """The server's clock, as the Date of an answer tells it: to the second."""
+        reply = self._call("list_objects_v2", Bucket=self._bucket, Prefix=self._key(""), MaxKeys=1)
+        told = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        try:
+            return parsedate_to_datetime(told).astimezone(UTC)
+        except (TypeError, ValueError):  # a server that tells no time
+            return datetime.now(UTC)
 
     def verifies_checksums(self, path: str) -> bool:
         wrong = base64.b64encode(hashlib.md5(b"other bytes", usedforsecurity=False).digest()).decode()
-        try:
-            self._request("put_object", path, retry_s=0.0, Body=b"bytes", ContentMD5=wrong)
-        except s3_errors.BadChecksum:
-            return True
-        return False
+
+        def refused() -> bool:
+            try:
+                self._request("put_object", path, retry_s=0.0, Body=b"bytes", ContentMD5=wrong)
+            except s3_errors.BadChecksum:  # the answer that is hoped for: asking again would bring the same
+                return True
+            return False
+
+        return bool(self._retrying(refused))
 
     # Requests
 
@@ -257,18 +278,25 @@ class S3Backend:
         return retrying(attempt, self._options.retry_s if retry_s is None else retry_s)
 
     def _get(self, path: str, sink: Callable[[bytes], object]) -> str:
-        """One GET, streamed into `sink`; no retry, because a second attempt must start with an empty sink."""
+        """One GET, streamed into `sink`; no retry, because a second attempt must start with an empty sink.
 
-        async def stream() -> str:
+        StoreUnavailable for a body that is not what its ETag says, such as one that was cut and closed in good order.
+        """
+
+        async def stream() -> tuple[dict[str, Any], str]:
+            found = hashlib.md5(usedforsecurity=False)
             reply = await self._fs._call_s3("get_object", Bucket=self._bucket, Key=self._key(path))
             async with reply["Body"] as body:
                 while chunk := await body.read(_CHUNK):
+                    found.update(chunk)
                     sink(chunk)
-            return str(reply["ETag"])
+            return reply, found.hexdigest()
 
         with s3_errors.mapped("get_object", path):
-            tag: str = sync(self._fs.loop, stream)
-            return tag
+            reply, md5 = sync(self._fs.loop, stream)
+        tag = str(reply["ETag"])
+        self._tags.check(path, tag, md5, reply)
+        return tag
 
     def _pages(self, prefix: str, **arguments: Any) -> Iterator[dict[str, Any]]:
         folder = self._key(prefix)

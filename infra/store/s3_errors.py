@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from infra.store.errors import NotFound, OutcomeUnknown, StoreError, StoreRefused, StoreUnavailable
+from infra.store.errors import DISK_FULL, NotFound, OutcomeUnknown, StoreError, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def mapped(method: str, path: str, *, writes: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         translated = _translate(error, f"{method} {path}", writes)
-        if translated is None:  # a mistake of ours, not an answer
+        if translated is None:  # a mistake of ours, or this machine's disk, and not an answer
             raise
         raise translated from error
 
@@ -54,6 +54,7 @@ def _translate(error: Exception, what: str, writes: bool) -> StoreError | None:
         aws.ConnectionError,
         aws.IncompleteReadError,
         aws.ResponseStreamingError,
+        aws.FlexibleChecksumError,  # other bytes came than the server sent
         aws.CredentialRetrievalError,
         aws.MetadataRetrievalError,
         ResponseParserError,  # an error page that is no XML, from a proxy or a server under load
@@ -63,6 +64,8 @@ def _translate(error: Exception, what: str, writes: bool) -> StoreError | None:
     )
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
         return StoreRefused(f"{what}: no complete S3 keys were found; {_KEYS}")
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return None  # the file that a read goes into
     if isinstance(error, passing):
         # aiobotocore says "could not connect" of a reset in mid-request too, so no error proves that nothing was sent.
         kind = OutcomeUnknown if writes else StoreUnavailable

@@ -6,12 +6,13 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from infra.store.errors import StoreRefused
 from infra.store.location import checked_path, locate
 from infra.store.options import StoreOptions
-from infra.store.types import Backend, Digest, Stat, StoreProbe
+from infra.store.types import Backend, Digest, Leftover, Stat, StoreProbe
 
 
 def open_store(url: str | os.PathLike[str], options: StoreOptions | None = None) -> Store:
@@ -120,9 +121,22 @@ class Store:
         """Size and SHA-256 of an object's content, read in pieces. NotFound where there is none."""
         return self._backend.digest(checked_path(path))
 
+    def leftovers(self) -> Iterator[Leftover]:
+        """What killed writers left (temporaries, open multipart uploads), and what living ones are writing now."""
+        return self._backend.leftovers()
+
+    def discard(self, leftover: Leftover) -> bool:
+        """Remove one of these; False where it has gone by itself."""
+        return self._backend.discard(leftover)
+
+    def now(self) -> datetime:
+        """The time by the clock that stamps the store's objects, as far as it can be told without a write (UTC)."""
+        return self._backend.now()
+
     def sweep(self, older_than_s: float) -> int:
-        """Remove what killed writers left (temporaries, open multipart uploads) that is older; returns how many."""
-        return self._backend.sweep(older_than_s)
+        """Remove leftovers that are older; returns how many."""
+        limit = self.now() - timedelta(seconds=older_than_s)
+        return sum(self.discard(found) for found in self.leftovers() if found.modified < limit)
 
     def probe(self) -> StoreProbe:
         """Try what the guarantees rest on, and make or check `rushes.json`; leaves nothing else behind.

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 # Computed from prices, sizes of shards and the state of the store at planning: they order nothing.
 _NOT_ORDERED = {"cached", "cost_gpu_s", "tokens", "shard", "row"}
 # Null where an input was out of reach when the plan was made.
-_RESOLVED_LATER = {"spec_key", "picture_key", "image_sha256", "revision"}
+_RESOLVED_LATER = {"spec_key", "picture_key", "revision"} | {
+    f"{kind}_sha256" for kind in ("image", "last_image", "video", "mask")
+}
 _TAKE = ("show", "shot_id", "take")
 
 
@@ -63,8 +65,11 @@ def first_difference(standing: pa.Table, wanted: pa.Table) -> str | None:
         return f"{standing.num_rows} takes there, {wanted.num_rows} here"
     names = [name for name in wanted.column_names if name not in _NOT_ORDERED]
     odd = set(names) ^ {name for name in standing.column_names if name not in _NOT_ORDERED}
-    if odd:
-        return f"column {sorted(odd)[0]} is in only one of them"
+    for name in sorted(odd):
+        table = wanted if name in wanted.column_names else standing
+        if table[name].null_count < table.num_rows:  # one without a value orders nothing, as if it were not there
+            return f"column {name} is in only one of them"
+    names = [name for name in names if name not in odd]
     order = [(name, "ascending") for name in _TAKE if name in names]
     one, other = (table.select(names).sort_by(order) if order else table.select(names) for table in (standing, wanted))
     for name in names:

@@ -23,6 +23,18 @@ class Stat(NamedTuple):
     tag: str | None
 
 
+class Leftover(NamedTuple):
+    """What a killed writer left and no listing shows: a hidden temporary, or an upload that was never completed.
+
+    `path` is the temporary's own, or where the upload would have led. `size` is 0 where the store does not tell it.
+    """
+
+    path: str
+    size: int
+    modified: datetime
+    token: str  # tells several uploads to one path apart
+
+
 class Digest(NamedTuple):
     """Size in bytes and SHA-256 (hex) of an object's content."""
 
@@ -57,5 +69,7 @@ class Backend(Protocol):
     def delete(self, path: str) -> None: ...
     def fetch(self, path: str, local: Path) -> None: ...
     def digest(self, path: str) -> Digest: ...
-    def sweep(self, older_than_s: float) -> int: ...
+    def leftovers(self) -> Iterator[Leftover]: ...
+    def discard(self, leftover: Leftover) -> bool: ...
+    def now(self) -> datetime: ...
     def verifies_checksums(self, path: str) -> bool: ...

@@ -1,18 +1,21 @@
-"""The audit: does the store hold what its commits say? It reads everything and changes nothing."""
+"""The audit: does the store hold what its commits say? It reads everything and changes nothing.
+
+`infra.store.repair` moves aside what it finds damaged.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.scratch import Scratch
 from infra.store import jobs, layout
-from infra.store.commits import CommitRead, committed_keys, read_commits, read_many
-from infra.store.errors import CommitMisplaced, CommitUnreadable, Damaged, NotFound, StoreError
+from infra.store.commits import CommitRead, committed_keys, read_commits
+from infra.store.errors import CommitMisplaced, CommitNewer, Damaged, NotFound, StoreError
 from infra.store.store import Store
 from infra.store.types import Stat
 
@@ -22,9 +25,10 @@ _BATCH = 256
 class Fault(NamedTuple):
     """One thing that is not as a commit says.
 
-    Kinds: commit-unreadable, commit-key (it stands under another's name), commit-missing (a manifest counts on it),
-    media-path (outside shots/), media-name (not this take's), media-missing, media-size, media-hash, media-unplayable,
-    media-mismatch (plays, but other frames, size or rate), manifest-unreadable, orphan (only with `strict`).
+    Kinds: commit-unreadable, commit-newer (a later format), commit-key (it stands under another's name),
+    commit-missing (a manifest counts on it), media-path (outside shots/), media-name (not this take's), media-missing,
+    media-size, media-hash, media-unplayable, media-mismatch (plays, but other frames, size or rate),
+    manifest-unreadable, orphan (only with `strict`).
     """
 
     kind: str
@@ -34,7 +38,8 @@ class Fault(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What an audit found. `orphans` are media, posters and set-aside commits that no commit names."""
+    """What an audit found. `orphans` are media, posters and set-aside commits that no commit names, and pieces of
+    long clips that are committed."""
 
     commits: int  # readable ones
     faults: list[Fault]
@@ -47,25 +52,32 @@ def audit(
     strict: bool = False,
     job: str | None = None,
     prober: Callable[[Path], Any] | None = None,
+    scratch: Scratch | None = None,
     threads: int = 4,
     on_progress: Callable[[int], None] | None = None,
 ) -> Audit:
     """Check every commit and its media: existence, size, SHA-256 and, with a `prober`, that it plays as it should.
 
     `prober(file)` answers with `width`, `height`, `frames` and `fps`, or raises. Media is streamed, by `threads` at a
-    time; only a prober makes it pass through a temporary file. `on_progress` is called with the number of commits
-    looked at. With `job`, only that job's takes are looked at and no orphans are told. The films of takes that are
-    being finished right now are orphans until their commit stands.
+    time; only a prober makes it pass through a temporary file, in `scratch`. `on_progress` is called with the number
+    of commits looked at. With `job`, only that job's takes are looked at and no orphans are told. The films of takes
+    that are being finished right now are orphans until their commit stands. Beside a commit of a later format no
+    orphans are told either: what it names is not known here.
 
     Raises StoreUnavailable when the store goes away: an audit that saw a part only would say too much.
     """
     # Names first, commits second: what is committed in between is in both, or in the commits alone.
     present = {} if job is not None else {found.path: found for found in _nameable(store)}
     faults, named, good, seen = [], set(), 0, 0
+    films = _Films(store, present, prober, scratch or Scratch())
+
+    def look(read: CommitRead) -> list[Fault]:
+        return _check(films, read)
+
     with ThreadPoolExecutor(threads, thread_name_prefix="rushes-verify") as pool:
-        reads = read_commits(store) if job is None else _reads_of_job(store, job)
+        reads = read_commits(store, None if job is None else _keys_of(store, job))
         while batch := list(islice(reads, _BATCH)):
-            for read, found in zip(batch, pool.map(lambda r: _check(store, r, present, prober), batch), strict=True):
+            for read, found in zip(batch, pool.map(look, batch), strict=True):
                 faults += found
                 if read.commit is not None and read.spec_key is not None:
                     good += 1
@@ -76,10 +88,33 @@ def audit(
     committed = committed_keys(store)
     for job_id in jobs.list_jobs(store) if job is None else [job]:
         faults += _check_manifest(store, job_id, committed)
-    orphans = sorted(path for path in present if path not in named)
+    unknown = any(fault.kind == "commit-newer" for fault in faults)
+    orphans = [] if unknown else sorted(path for path in present if path not in named)
+    if job is None and not unknown:
+        orphans = sorted([*orphans, *_leftovers(store, named)])
     if strict:
         faults += [Fault("orphan", path, None, "no commit names it") for path in orphans]
     return Audit(good, sorted(faults, key=lambda fault: (fault.path, fault.kind)), orphans)
+
+
+def check(
+    store: Store,
+    spec_key: str,
+    prober: Callable[[Path], Any] | None = None,
+    scratch: Scratch | None = None,
+) -> list[Fault]:
+    """What is wrong with one take's commit and film, now. Nothing where there is no commit."""
+    films = _Films(store, {}, prober, scratch or Scratch())
+    return [fault for read in read_commits(store, [spec_key]) for fault in _check(films, read)]
+
+
+class _Films(NamedTuple):
+    """What films are looked at with."""
+
+    store: Store
+    present: dict[str, Stat]  # from a listing, which may lag
+    prober: Callable[[Path], Any] | None
+    scratch: Scratch
 
 
 def _nameable(store: Store) -> Iterator[Stat]:
@@ -88,23 +123,23 @@ def _nameable(store: Store) -> Iterator[Stat]:
     yield from (found for found in store.list(layout.COMMITS) if layout.is_damaged_path(found.path))
 
 
-def _reads_of_job(store: Store, job: str) -> Iterator[CommitRead]:
-    keys = iter([key for key in jobs.read_plan(store, job)["spec_key"].to_pylist() if key is not None])
-    while batch := list(islice(keys, _BATCH)):
-        for spec_key, found in read_many(store, batch).items():
-            path = layout.commit_path(spec_key)
-            if isinstance(found, CommitUnreadable):
-                yield CommitRead(path, spec_key, None, found)
-            else:
-                yield CommitRead(path, spec_key, found, None)
+def _leftovers(store: Store, named: set[str]) -> Iterator[str]:
+    """Pieces of long clips whose takes are committed. Those of other takes are work that a resume goes on from."""
+    for job_id in store.folders(layout.JOBS):
+        for found in store.list(layout.pieces_folder(job_id)):
+            name = layout.parse_piece_path(found.path)
+            if name is not None and layout.poster_path(name.spec_key) in named:
+                yield found.path
 
 
-def _check(
-    store: Store, read: CommitRead, present: dict[str, Stat], prober: Callable[[Path], Any] | None
-) -> list[Fault]:
+def _keys_of(store: Store, job: str) -> list[str]:
+    return [key for key in jobs.read_plan(store, job)["spec_key"].to_pylist() if key is not None]
+
+
+def _check(films: _Films, read: CommitRead) -> list[Fault]:
     if read.commit is None:
-        kind = "commit-key" if isinstance(read.fault, CommitMisplaced) else "commit-unreadable"
-        return [Fault(kind, read.path, read.spec_key, str(read.fault))]
+        kinds: dict[type[object], str] = {CommitMisplaced: "commit-key", CommitNewer: "commit-newer"}
+        return [Fault(kinds.get(type(read.fault), "commit-unreadable"), read.path, read.spec_key, str(read.fault))]
     commit, media = read.commit, read.commit["media"]
     path = str(media["path"])
 
@@ -118,31 +153,29 @@ def _check(
     said = (commit["show"], commit["shot_id"], commit["revision"], commit["take"], media["sha256"][:8])
     if name[:5] != said:
         faults.append(fault("media-name", f"the name is not that of the take and hash in {read.path}"))
-    found = present.get(path) or store.stat(path)
+    found = films.present.get(path) or films.store.stat(path)
     if found is None:
         return [*faults, fault("media-missing", "there is no such object")]
     if found.size != media["bytes"]:
         return [*faults, fault("media-size", f"{found.size} bytes, the commit says {media['bytes']}")]
     try:
-        return faults + [fault(*what) for what in _check_content(store, path, media, name.suffix, prober)]
+        return faults + [fault(*what) for what in _check_content(films, path, media, name.suffix)]
     except NotFound:
         return [*faults, fault("media-missing", "it was deleted while it was read")]
 
 
-def _check_content(
-    store: Store, path: str, media: dict[str, Any], suffix: str, prober: Callable[[Path], Any] | None
-) -> Iterator[tuple[str, str]]:
-    if prober is None:
-        if store.digest(path).sha256 != media["sha256"]:
+def _check_content(films: _Films, path: str, media: dict[str, Any], suffix: str) -> Iterator[tuple[str, str]]:
+    if films.prober is None:
+        if films.store.digest(path).sha256 != media["sha256"]:
             yield "media-hash", "the content is not what the commit says"
         return
-    with tempfile.TemporaryDirectory(prefix="rushes-verify-") as folder:
-        local = Path(folder) / f"film{suffix}"
-        store.fetch(path, local)
+    with films.scratch.room("verify", int(media["bytes"])) as folder:
+        local = folder / f"film{suffix}"
+        films.store.fetch(path, local)
         if _sha256(local) != media["sha256"]:
             yield "media-hash", "the content is not what the commit says"
         try:
-            facts = prober(local)
+            facts = films.prober(local)
         except StoreError:
             raise
         except Exception as error:  # whatever a decoder raises about bytes that it was given

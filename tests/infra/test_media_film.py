@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from infra.media import BadFrames, EncodeError, FfmpegMissing, as_rate, encode_film, expect, ffmpeg_path, probe
+from tests.processes import command_line, descendants
 
 
 def moving(count: int = 9, height: int = 96, width: int = 128) -> np.ndarray:
@@ -243,7 +244,7 @@ def test_full_disk_is_told_apart(tmp_path: Path) -> None:
 
 
 def children_named_ffmpeg(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children(recursive=True) if "ffmpeg" in child.name()]
+    return [child for child in descendants(pid) if "ffmpeg" in command_line(child)]
 
 
 def wait_for(found: object, timeout_s: float = 60) -> object:

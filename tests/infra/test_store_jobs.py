@@ -48,6 +48,14 @@ def test_a_key_that_could_not_be_resolved_then_or_now_is_no_difference(store: St
     jobs.put_plan(store, "job", plan(spec_key=["1" * 64, None, None]))
 
 
+def test_a_column_without_a_value_is_as_good_as_none(store: Store) -> None:
+    jobs.put_plan(store, "job", plan(parent=pa.nulls(3, pa.string())))
+    jobs.put_plan(store, "job", plan())  # as a version that does not know the column plans it
+    jobs.put_plan(store, "job", plan(locale=pa.nulls(3)))
+    with pytest.raises(PlanDiffers, match="column locale is in only one of them"):
+        jobs.put_plan(store, "job", plan(locale=[None, None, "de"]))
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [

@@ -129,3 +129,9 @@ def test_a_full_disk_is_the_farms_fault() -> None:
 
     with pytest.raises(StoreUnavailable, match="No space left"), _mapped("write", "shots/film"):
         full.write_bytes(b"x")
+
+
+def test_a_probe_that_fails_tells_its_own_error_and_not_that_of_tidying_up(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "at all")
+    with pytest.raises(StoreRefused, match=f"{tmp_path}/link cannot be written to: write"):
+        open_store(tmp_path / "link").probe()

@@ -16,6 +16,11 @@ from tests.servers.seaweedfs import SeaweedFS
 SECRET = "wJalrXUtnFEMI-never-show-this"
 
 
+def test_a_host_that_is_not_there_is_an_unavailable_store() -> None:
+    with pytest.raises(StoreUnavailable, match=r"ftp://host\.invalid/x"):
+        open_store("ftp://host.invalid/x").probe()
+
+
 def test_a_bare_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert open_store("out").url == f"file://{tmp_path}/out"

@@ -78,6 +78,7 @@ PLANTED: list[tuple[str, Callable[[Store, Commit], Any], set[str]]] = [
     ("media of another take", lambda s, c: rewrite(s, c, take=9), {"media-name"}),
     ("no JSON", lambda s, c: s.write(layout.commit_path(c["spec_key"]), b"{"), {"commit-unreadable"}),
     ("a field gone", lambda s, c: rewrite(s, {k: v for k, v in c.items() if k != "seed"}), {"commit-unreadable"}),
+    ("a later format", lambda s, c: rewrite(s, c, format=2), {"commit-newer"}),
     ("under another's name", lambda s, c: s.write(layout.commit_path(OTHER), json.dumps(c).encode()), {"commit-key"}),
     ("a strange name", lambda s, c: s.write("commits/readme.txt", b"x"), {"commit-key"}),
 ]  # fmt: skip
@@ -93,6 +94,13 @@ def test_each_planted_fault_is_found(
     named = {fault.spec_key for fault in found.faults}
     assert named <= {takes[1]["spec_key"], OTHER, None}
     assert all(fault.detail for fault in found.faults)
+
+
+def test_the_film_of_a_commit_of_a_later_format_is_no_orphan(store: Store, takes: list[Commit], film: Path) -> None:
+    store.write(layout.media_path("default", "z", "0011aabb", 1, "0" * 64), film.read_bytes())
+    assert audit(store).orphans
+    rewrite(store, takes[1], format=2)
+    assert audit(store).orphans == []
 
 
 def test_orphans_are_listed_and_are_faults_when_strict(store: Store, takes: list[Commit], film: Path) -> None:

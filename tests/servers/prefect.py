@@ -40,11 +40,21 @@ class PrefectServer:
         """Start it on an empty database. RuntimeError when it does not come up."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = process.free_ports(1)
+        self.restart()
+        self.wait_until_up()
+
+    def restart(self) -> None:
+        """Start it again on its old port and database, after it has ended. Does not wait: see `wait_until_up`."""
         log = self.folder / "server.log"
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
         self.process = process.start(command, log=log, env=self._settings(), cwd=self.folder)
+
+    def wait_until_up(self) -> None:
+        """Until it answers. RuntimeError when it does not come up."""
+        assert self.process is not None
+        log = self.folder / "server.log"
         # A busy machine needs most of a minute for the migrations of an empty database.
-        process.wait_until_up(self.process, lambda: process.answers(f"{self.url}/health"), log=log, timeout_s=180)
+        process.wait_until_up(self.process, lambda: process.answers(f"{self.url}/health"), log=log, timeout_s=300)
 
     def stop(self) -> None:
         if self.process is not None:

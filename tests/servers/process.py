@@ -42,7 +42,7 @@ def start(command: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Pat
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to the server and to whatever it started in its session; returns when it is gone."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
 

@@ -78,10 +78,14 @@ class SeaweedFS:
         }
         (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
         self.port = process.free_ports(4, offsets=(0, GRPC_OFFSET))
+        self.restart(weed)
+        self.client().create_bucket(Bucket=self.bucket)
+
+    def restart(self, weed: str) -> None:
+        """Start it again on its old ports and data, after it has ended. RuntimeError when it does not come up."""
         log = self.folder / "weed.log"
         self.process = process.start(self._command(weed), log=log, env=self._settings(), cwd=self.folder)
-        process.wait_until_up(self.process, self._is_up, log=log, timeout_s=60)
-        self.client().create_bucket(Bucket=self.bucket)
+        process.wait_until_up(self.process, self._is_up, log=log, timeout_s=120)
 
     def stop(self) -> None:
         """Kill it: a polite stop takes 17 s, and the data goes with the test run anyway."""
