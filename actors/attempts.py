@@ -14,20 +14,30 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from actors.copies import copy_take
 from actors.errors import ErrorClass
+from actors.fencing import newer_epoch
 from actors.finishing import Admission, Finished, finisher_on
 from actors.gang import Gang, LostGang, Rendered, render
+from actors.helping import Helping
 from actors.job import InputRules, JobSpec
 from actors.journal import Journal
+from actors.leaving import CalledOff, Leaving
+from actors.linked import Linked
 from actors.logs import AttemptLog
 from actors.metrics import FarmMetrics
-from actors.orders import Ledger, frame_bytes, prepare_order
+from actors.orders import Ledger, frame_bytes
+from actors.pieces import HELPED
 from actors.placement import Cluster, confirm_ended
 from actors.policy import Assignment, Verdict
+from actors.preparing import prepare_order
 from actors.processes import ProcessId
-from actors.rendering import Failure, Order, Progress
+from actors.rendering import Failure, Order, Progress, name_of
 from actors.scheduler import Scheduler
 from infra.store import Store
+
+COPIES_MOST = 4
+"""Takes that are copied from others at once."""
 
 Lose = Callable[[str], Awaitable[None]]
 """Ends the gang and returns when its processes are confirmed gone."""
@@ -39,11 +49,15 @@ class Attempts:
     Attributes:
         stopping: set when gangs are ended on purpose: what they held is nobody's fault then.
         admissions: by gang, what it may have rendered and not yet finished.
+        helping: long takes that other gangs may help with.
+        leaving: what is rendered now, and how to end it on purpose.
+        leaving_nodes: nodes that are to go; what dies there is nobody's fault.
+        linked: tells of takes that are settled with others, without an attempt of their own.
     """
 
     def __init__(
         self, spec: JobSpec, store: Store, ledger: Ledger, scheduler: Scheduler, journal: Journal, metrics: FarmMetrics,
-        *, life: int, changed: Callable[[], None],
+        *, life: int, slots: int, changed: Callable[[], None],
     ) -> None:  # fmt: skip
         self._spec, self._store, self._ledger = spec, store, ledger
         self._scheduler, self._journal, self._metrics = scheduler, journal, metrics
@@ -52,18 +66,28 @@ class Attempts:
         self._finishers: dict[str, tuple[Any, ProcessId]] = {}
         self._starting = asyncio.Lock()
         self._finishing: set[asyncio.Task[None]] = set()
-        self._running: dict[int, dict[str, Any]] = {}
+        self._running: dict[tuple[int, int], dict[str, Any]] = {}
+        self._copying = asyncio.Semaphore(COPIES_MOST)
+        self.linked = Linked(spec, ledger, scheduler, journal, ended=lambda: self.stopping)
         self.admissions: dict[str, Admission] = {}
+        self.helping = Helping(slots - 1)
+        self.leaving = Leaving()
+        self.leaving_nodes: frozenset[str] = frozenset()
         self.stopping = False
 
     async def render(self, slot: int, gang: Gang, given: Assignment, lose: Lose) -> bool:
         """Renders an assigned take and hands its frames on to be finished. False when the gang is gone."""
         take, attempt = given.take.id, given.attempt
         order: Order = self._ledger.order(given, self._spec)
-        log = AttemptLog(f"{_name(order)}: attempt {attempt} of job {self._spec.job_id}, epoch {self._spec.epoch}")
+        log = AttemptLog(f"{name_of(order)}: attempt {attempt} of job {self._spec.job_id}, epoch {self._spec.epoch}")
         log.say(f"gang {gang.id}, layout {gang.layout}, processes {', '.join(str(p.pid) for p in gang.processes)}")
-        prepared = await asyncio.to_thread(prepare_order, self._store, order, self._spec, self._rules, self._life)
+        prepared = await asyncio.to_thread(
+            prepare_order, self._store, order, self._spec, self._rules, self._life, ended=lambda: self._closed
+        )
         order = prepared.order
+        if prepared.failure is not None and prepared.failure.error is ErrorClass.STORE and self._closed:
+            self._scheduler.released(take, attempt, time.time())  # it waited for the store, and need not any more
+            return True
         if prepared.failure is not None:
             verdict = self._scheduler.failed(take, attempt, prepared.failure.error, time.time())
             self._failed(order, log, verdict, prepared.failure, 0.0)
@@ -71,11 +95,17 @@ class Attempts:
         if prepared.commit is not None:
             self._found(order, given, prepared.commit)
             return True
+        if (epoch := await asyncio.to_thread(newer_epoch, self._store, self._spec)) is not None:
+            self._scheduler.stop("failed", f"another owner has taken the job over (epoch {epoch})")
+            self._scheduler.released(take, attempt, time.time())
+            return True
         admission, size = self.admissions[gang.id], frame_bytes(order)
-        if not await admission.admit(size, unless=lambda: self.stopping):
+        if not await admission.admit(size, unless=lambda: self._not_now(take, attempt)):
             self._scheduler.released(take, attempt, time.time())
             return True
         handed_on = False
+        if not given.copy:  # what helps the first attempt serves the copy too: pieces are found in the store
+            self.helping.began(order, log)
         try:
             handed_on, lives = await self._rendered(slot, gang, given, order, log, lose, admission, size)
             return lives
@@ -83,10 +113,49 @@ class Attempts:
             self._scheduler.released(take, attempt, time.time())
             raise
         finally:
-            self._running.pop(take, None)
+            if not given.copy:
+                self.helping.ended(take)
+            self._running.pop((take, attempt), None)
             if not handed_on:
                 await admission.give_back(size)
             self._changed()
+
+    async def help(self, slot: int, gang: Gang, order: Order, lose: Lose) -> bool:
+        """Has a gang make one piece of a long take that another renders. False when the gang is gone."""
+        farm, shot = self._spec.farm, (order["show"], order["shot_id"])
+        accounts = self._scheduler.accounts
+        try:
+            rendering = render(
+                gang, order, self._rules, silence_s=farm.step_timeout_s, collective_s=farm.collective_timeout_s,
+                on_progress=lambda _: None,
+            )  # fmt: skip
+            done = await self.leaving.unless_called_off(gang, (order["id"], order["attempt"]), rendering)
+        except LostGang as lost:
+            await lose(str(lost))
+            self.helping.back(order, time.time(), made=False, seconds=0.0)
+            accounts.book_failed(shot, lost.seconds * gang.shape.size)
+            if not self.stopping and not isinstance(lost, CalledOff):
+                self._scheduler.died(slot, time.time(), error=lost.error)
+                self._journal.event(
+                    "gang_lost", gang=gang.id, slot=slot, message=str(lost), error_class=str(lost.error)
+                )
+            return False
+        seconds, first = done.seconds * gang.shape.size, done.reports[0]
+        if done.failure is not None:
+            if done.spoilt:
+                await lose(f"its ranks left a piece apart: {done.failure}")
+            self.helping.back(order, time.time(), made=False, seconds=0.0, lines=first.log, failed=True)
+            accounts.book_failed(shot, seconds)
+        elif not self.helping.back(order, time.time(), made=HELPED in first.stages, seconds=seconds, lines=first.log):
+            accounts.book_duplicate(shot, seconds)
+        self._changed()
+        return not done.spoilt
+
+    def copy(self, given: Assignment) -> None:
+        """Starts to copy an assigned take whose pictures are another's."""
+        copying = asyncio.ensure_future(self._copy(given))
+        self._finishing.add(copying)
+        copying.add_done_callback(self._finishing.discard)
 
     def running(self) -> list[dict[str, Any]]:
         """The takes at work, with their stage and step."""
@@ -102,6 +171,13 @@ class Attempts:
             "most_bytes": max((queue.most_bytes for queue in queues), default=0),
         }
 
+    async def free(self) -> None:
+        """Ends the finishers, which are made anew when there is something to finish. Nothing may be in work."""
+        finishers, self._finishers = self._finishers, {}
+        for finisher, _ in finishers.values():
+            ray.kill(finisher)
+        await confirm_ended(process for _, process in finishers.values())
+
     async def wake(self) -> None:
         """Gangs that wait for room look whether the job is stopping."""
         for admission in self.admissions.values():
@@ -112,12 +188,43 @@ class Attempts:
         if self._finishing:
             await asyncio.wait(set(self._finishing), timeout=drain_s)
         self.stopping = self.stopping or bool(self._finishing)
-        finishers, self._finishers = self._finishers, {}
-        for finisher, _ in finishers.values():
-            ray.kill(finisher)
-        await confirm_ended(process for _, process in finishers.values())
+        await self.free()
+        for take, seconds in self.helping.unbooked():  # help for takes that came to nothing
+            row = self._ledger.rows.slice(take, 1)
+            self._scheduler.accounts.book_failed((row["show"][0].as_py(), row["shot_id"][0].as_py()), seconds)
         if self._finishing:  # they see their finisher gone
             await asyncio.wait(set(self._finishing))
+
+    async def _copy(self, given: Assignment) -> None:
+        take, attempt = given.take.id, given.attempt
+        order: Order = self._ledger.order(given, self._spec)
+        log = AttemptLog(f"{name_of(order)}: attempt {attempt} of job {self._spec.job_id}, epoch {self._spec.epoch}")
+        try:
+            async with self._copying:
+                prepared = await asyncio.to_thread(
+                    prepare_order,
+                    self._store,
+                    order,
+                    self._spec,
+                    self._rules,
+                    self._life,
+                    ended=lambda: self.stopping,
+                )
+                order = prepared.order
+                if prepared.commit is not None:
+                    self._found(order, given, prepared.commit)
+                    return
+                if prepared.failure is not None:
+                    finished = Finished(None, failure=prepared.failure)
+                else:
+                    finished = await asyncio.to_thread(copy_take, self._store, order, self._spec)
+            log.extend(finished.log)
+            self._finished("", given, order, {"gpu_s": 0.0}, finished, log)
+        except Exception as error:  # a fault of ours: the take must come to an end all the same
+            failure = Failure.of(error)
+            self._failed(order, log, self._scheduler.failed(take, attempt, failure.error, time.time()), failure, 0.0)
+        finally:
+            self._changed()
 
     async def _rendered(
         self, slot: int, gang: Gang, given: Assignment, order: Order, log: AttemptLog, lose: Lose,
@@ -127,27 +234,43 @@ class Attempts:
         take, attempt, farm = given.take.id, given.attempt, self._spec.farm
         self._show(order, gang, Progress(None, "prepare", 0, int(order.get("steps") or 0), 0))
         started = datetime.now(UTC)
+        self._scheduler.began(take, attempt, started.timestamp(), gang.shape.size)
         try:
-            done = await render(
+            rendering = render(
                 gang, order, self._rules, silence_s=farm.step_timeout_s, collective_s=farm.collective_timeout_s,
                 on_progress=lambda progress: self._show(order, gang, progress),
             )  # fmt: skip
+            done = await self.leaving.unless_called_off(gang, (take, attempt), rendering)
         except LostGang as lost:
             await self._lost(slot, gang, given, order, log, lost, lose)
             return False, False
-        seconds = done.seconds * gang.shape.size
+        if not given.copy:
+            self.helping.ended(take)
         for report in done.reports:
             log.extend(report.log)
         stages = done.reports[0].stages
         log.say("rendered in " + ", ".join(f"{stage} {spent:.2f} s" for stage, spent in stages.items() if spent))
+        if done.failure is not None and done.spoilt and done.failure.error is ErrorClass.GANG_LOST:
+            # No rank has a reason of its own: an exchange broke, or they disagreed. That is a death as any other.
+            log.say(done.failure.traceback)
+            broken = LostGang(f"gang {gang.id}: {done.failure}", ErrorClass.GANG_LOST, done.seconds)
+            await self._lost(slot, gang, given, order, log, broken, lose)
+            return False, False
+        seconds = done.seconds * gang.shape.size + (0.0 if given.copy else self.helping.spent(take))
         if done.failure is not None:
             if done.spoilt:
-                await lose(f"its ranks left a take apart: {done.failure}")
+                why = f"gang {gang.id} is not trusted with another take: {done.failure}"
+                await lose(why)
+                self._journal.event(
+                    "gang_lost", order, gang=gang.id, slot=slot, message=why, error_class=str(done.failure.error)
+                )
             verdict = self._scheduler.failed(take, attempt, done.failure.error, time.time(), seconds)
             self._failed(order, log, verdict, done.failure, seconds)
             return False, not done.spoilt
         if not self._scheduler.rendered(take, attempt, seconds):
             self._journal.event("superseded", order)
+            log.say("rendered for nothing: the take was committed meanwhile")
+            self._journal.put_log(order, log)
             return False, True
         for stage, spent in stages.items():
             self._metrics.stage(stage, spent)
@@ -168,12 +291,15 @@ class Attempts:
         """The take goes back only when the old processes are confirmed gone."""
         await lose(str(lost))
         seconds = lost.seconds * gang.shape.size
-        log.say(f"gang lost: {lost}")
-        if self.stopping:
-            self._scheduler.released(given.take.id, given.attempt, time.time(), seconds)
-            log.say("the job was being stopped")
+        if self.stopping or isinstance(lost, CalledOff):
+            log.say(f"called off: {lost}")
+            verdict = self._scheduler.released(given.take.id, given.attempt, time.time(), seconds)
+            facts = {"message": str(lost), "gpu_s": round(seconds, 3), "duplicate": verdict.kind == "superseded"}
+            self._journal.event("called_off", order, gang=gang.id, slot=slot, **facts)
             self._journal.put_log(order, log)
+            self._changed()
             return
+        log.say(f"gang lost: {lost}")
         now = time.time()
         verdict = self._scheduler.died(slot, now, given.take.id, given.attempt, seconds, lost.error)
         self._journal.event("gang_lost", order, gang=gang.id, slot=slot, message=str(lost), error_class=str(lost.error))
@@ -214,16 +340,33 @@ class Attempts:
             return
         for stage, spent in finished.stages.items():
             self._metrics.stage(stage, spent)
-        self._scheduler.committed(take, attempt, adopted=finished.adopted, finisher=node)
+        self._ledger.stands(take, order["spec_key"], order.get("source"))
+        verdict = self._scheduler.committed(take, attempt, adopted=finished.adopted, finisher=node)
         log.say("adopted another's commit" if finished.adopted else "committed")
-        self._tell_of(order, finished.commit or {}, poster=finished.poster, adopted=finished.adopted, cached=False)
+        if verdict.kind == "committed":
+            self._tell_of(order, finished.commit or {}, poster=finished.poster, adopted=finished.adopted, cached=False)
+            self._call_off_losers(order)
         self._journal.put_log(order, log)
+
+    def _call_off_losers(self, order: Order) -> None:
+        """A take is settled: nobody needs to go on rendering it."""
+        losers = {(order["id"], attempt) for attempt in self._scheduler.losers(order["id"])}
+        self.leaving.call_off("another attempt at the take was committed", lambda _, name: name in losers)
+
+    def _not_now(self, take: int, attempt: int) -> bool:
+        """Whether an attempt that is about to be rendered is not to be, after all."""
+        return self._closed or attempt in self._scheduler.losers(take)
+
+    @property
+    def _closed(self) -> bool:
+        """Whether the job is being stopped or paused."""
+        return self.stopping or self.leaving.closed is not None
 
     async def _finisher_died(self, node: str, finisher: Any, given: Assignment) -> Verdict:
         now, take, attempt = time.time(), given.take.id, given.attempt
         verdict = (
             self._scheduler.released(take, attempt, now)
-            if self.stopping
+            if self.stopping or node in self.leaving_nodes
             else self._scheduler.finisher_died(node, now, take, attempt)
         )
         if node in self._finishers and self._finishers[node][0] is finisher:
@@ -242,8 +385,11 @@ class Attempts:
     def _found(self, order: Order, given: Assignment, commit: Mapping[str, Any]) -> None:
         notes = commit.get("notes") or {}
         ours = commit["epoch"] == self._spec.epoch and notes.get("job_id") == self._spec.job_id
-        self._scheduler.found(given.take.id, given.attempt, float(commit["gpu_s"]), ours=ours)
-        self._tell_of(order, commit, poster=None, adopted=False, cached=True)
+        self._ledger.stands(given.take.id, order["spec_key"], order.get("source"))
+        verdict = self._scheduler.found(given.take.id, given.attempt, float(commit["gpu_s"]), ours=ours)
+        if verdict.kind == "committed":
+            self._tell_of(order, commit, poster=None, adopted=False, cached=True)
+            self._call_off_losers(order)
         self._changed()
 
     def _tell_of(
@@ -258,7 +404,9 @@ class Attempts:
         log.say(failure.traceback or str(failure))
         log.say(f"{failure.error}: {verdict.kind}" + (f" in {verdict.delay:.1f} s" if verdict.delay else ""))
         if verdict.kind == "quarantine":
+            self.linked.reasons[order["id"]] = f"{failure.error}: {failure}"
             self._journal.quarantine(order, failure, seconds, lambda: self.stopping)
+            self.linked.bury_orphans()
         else:
             facts = {"error_class": str(failure.error), "message": str(failure), "gpu_s": round(seconds, 3)}
             self._journal.event(verdict.kind, order, **facts, delay=verdict.delay, log=self._journal.log_path(order))
@@ -268,7 +416,9 @@ class Attempts:
     def _show(self, order: Order, gang: Gang, progress: Progress) -> None:
         if progress.order not in (None, (order["id"], order["attempt"])):
             return  # an answer about the take before
-        self._running[order["id"]] = {
+        self.helping.moved(order, progress)
+        self.leaving.moved(gang, progress)
+        self._running[order["id"], order["attempt"]] = {
             "show": order["show"],
             "shot_id": order["shot_id"],
             "take": order["take"],
@@ -278,10 +428,6 @@ class Attempts:
             "step": progress.step,
             "steps": progress.steps or int(order.get("steps") or 0),
         }
-
-
-def _name(order: Order) -> str:
-    return f"{order['show']}/{order['shot_id']} take {order['take']}"
 
 
 def _iso(at: datetime) -> str:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Literal
 
@@ -65,18 +68,51 @@ def connect(
         _check_reachable(address)
         options["address"] = address
     try:
-        ray.init(**options)
+        thread = _init(options)
     except (ConnectionError, RayError, RuntimeError) as error:
         where = "on this machine" if address is None else f"at {address}"
         raise FarmGone(f"no Ray cluster {where}: {error}") from error
-    return Connection(started=True)
+    return Connection(started=True, thread=thread)
+
+
+def _init(options: Mapping[str, Any]) -> ThreadPoolExecutor | None:
+    """`ray.init`, while the caller's signal handlers stay in force; returns what must live as long as the connection.
+
+    Called in the main thread, Ray puts a handler of its own for SIGTERM at the start, in Python, and one more later, in
+    C++; either ends the process on the spot, and a start takes seconds. From another thread it leaves out the first;
+    the second is undone as soon as it is there. Ray's own servers die with the thread that started them, so that the
+    thread has to stay.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        ray.init(**options)
+        return None
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    logging.getLogger("ray._private.worker").addFilter(_without_advice)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="ray-init")
+    started = thread.submit(ray.init, **options)
+    while not started.done():
+        wait([started], timeout=0.05)
+        for number, handler in before.items():
+            if handler is not None:  # None: not set from Python, so not ours to put back
+                signal.signal(number, handler)
+    try:
+        started.result()
+    except BaseException:
+        thread.shutdown()
+        raise
+    return thread
+
+
+def _without_advice(record: logging.LogRecord) -> bool:
+    """Drops what Ray says of the handler that it was kept from setting."""
+    return "SIGTERM handler is not set" not in record.getMessage()
 
 
 class Connection:
     """A joined cluster. Leaving it ends only what this process started."""
 
-    def __init__(self, *, started: bool) -> None:
-        self._started = started
+    def __init__(self, *, started: bool, thread: ThreadPoolExecutor | None = None) -> None:
+        self._started, self._thread = started, thread
         self._jobs: list[Job] = []
         self.pool = _pool()
 
@@ -111,6 +147,8 @@ class Connection:
         self.close_jobs()
         if self._started and ray.is_initialized():
             ray.shutdown()
+        if self._thread is not None:
+            self._thread.shutdown()
 
     def __enter__(self) -> Connection:
         return self

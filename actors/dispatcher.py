@@ -15,14 +15,14 @@ from typing import Any
 import ray
 
 from actors.attempts import Attempts
-from actors.finishing import Admission
 from actors.gang import Gang
 from actors.job import JobSpec
 from actors.journal import Journal
+from actors.lent import LentGangs
 from actors.metrics import FarmMetrics
+from actors.moderation import hook_of
 from actors.orders import Ledger
-from actors.placement import Cluster, GangNotBuilt, JobOver
-from actors.policy import JobState
+from actors.policy import Assignment, JobState
 from actors.processes import ProcessId
 from actors.remote import actor
 from actors.rendering import Failure
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 LOADED_MOST = 4096
 LOADED_LEAST = 1024
 """Takes of a large job come into the scheduler shard by shard, when fewer than this many wait."""
-_PLASMA_SHARE = 0.6
 _WAKE_S = 1.0
 
 
@@ -45,7 +44,7 @@ class Dispatcher:
     def __init__(self, spec: JobSpec, pool: Any, slots: int, life: int) -> None:
         check_import_names()
         logging.getLogger().setLevel(logging.INFO)
-        self._spec, self._pool, self._slots = spec, pool, slots
+        self._spec, self._slots = spec, slots
         self._store = open_store(spec.store_url, spec.store_options)
         self._metrics = FarmMetrics(spec.job_id)
         self._journal = Journal(spec, self._store, life, self._metrics)
@@ -54,11 +53,11 @@ class Dispatcher:
         self._shards: list[int] = []
         self._attempts: Attempts | None = None
         self._life = life
-        self._gangs: dict[str, Gang] = {}
-        self._borrowing = 0
+        self._lent = LentGangs(spec, pool, slots, self._scheduler, self._journal)
         self._changed = asyncio.Event()
         self._refill = asyncio.Lock()
-        self._over = self._withdrawn = False
+        self._draining: asyncio.Task[None] | None = None
+        self._over = False
         self._began = time.monotonic()
 
     async def identity(self) -> ProcessId:
@@ -71,6 +70,7 @@ class Dispatcher:
             await self._load()
             watch = asyncio.ensure_future(self._watch())
             slots = [asyncio.ensure_future(self._slot(number)) for number in range(self._slots)]
+            slots.append(asyncio.ensure_future(self._copy()))
             try:
                 await asyncio.gather(*slots)
             finally:
@@ -97,10 +97,11 @@ class Dispatcher:
             "gpu_s": scheduler.accounts.as_dict(),
             "shards": self._all_shards(),
             "running": [] if self._attempts is None else self._attempts.running(),
-            "gangs": len(self._gangs),
+            "gangs": len(self._lent.gangs),
             "eta_s": self._eta(),
             "error": scheduler.reason if state in ("failed", "stopped") or scheduler.reason else None,
             "superseded": scheduler.superseded,
+            "pause": None if scheduler.held is None else {"reason": scheduler.held, "drained": self._drained},
             "queue": {} if self._attempts is None else self._attempts.queue(),
         }
 
@@ -108,14 +109,69 @@ class Dispatcher:
         """Events numbered above ``since``, oldest first."""
         return self._journal.since(since)
 
-    async def stop(self, state: JobState, reason: str) -> None:
-        """Hands nothing out any more. The pool ends the gangs; what is being finished has a moment to be committed."""
+    async def stop(self, state: JobState, reason: str, grace_s: float = 0.0) -> None:
+        """Hands nothing out any more. Takes at work have ``grace_s`` to be rendered; those that cannot be are released
+        at once. Then the pool ends the gangs; what is being finished has a moment to be committed.
+        """
         self._scheduler.stop(state, reason)
         self._journal.event("stopping", message=reason)
+        self._wake()
         if self._attempts is not None:
+            if grace_s > 0.0:
+                self._attempts.leaving.close(reason)
+                await self._attempts.wake()  # those that wait for room to be finished need not begin any more
+                await self._attempts.leaving.drain(grace_s, reason)
             self._attempts.stopping = True
             await self._attempts.wake()
         self._wake()
+
+    async def pause(self, reason: str) -> None:
+        """Hands nothing out, lets takes at work be rendered for ``farm.drain_s``, and gives the gangs back to be ended.
+
+        Returns at once; ``status()["pause"]["drained"]`` tells when it is so.
+        """
+        if self._scheduler.held is None:
+            self._journal.event("paused", message=reason)
+        self._scheduler.hold(reason)
+        if self._draining is None and self._attempts is not None:
+            self._draining = asyncio.ensure_future(self._drain(self._attempts, reason))
+        self._wake()
+
+    async def resume(self) -> None:
+        """Goes on after `pause`."""
+        if self._scheduler.held is None:
+            return
+        if self._draining is not None:
+            self._draining.cancel()
+            self._draining = None
+        if self._attempts is not None:
+            self._attempts.leaving.open()
+        self._scheduler.go_on()
+        self._journal.event("resumed")
+        self._wake()
+
+    async def vacate(self, nodes: list[str]) -> None:
+        """These nodes are about to go: their gangs are ended, with what they render. May be called again and again."""
+        attempts, why = self._attempts, "its node is about to go"
+        if attempts is None or not (gangs := self._lent.condemn(nodes, why)):
+            return
+        attempts.leaving_nodes |= frozenset(nodes)
+        for gang in gangs:
+            self._journal.event("called_off", gang=gang.id, message=why)
+        attempts.leaving.call_off(why, lambda gang, _: gang in self._lent.condemned)
+        self._wake()
+
+    @property
+    def _drained(self) -> bool:
+        return not (self._lent.held or self._scheduler.live)
+
+    async def _drain(self, attempts: Attempts, reason: str) -> None:
+        attempts.leaving.close(reason)
+        await attempts.wake()
+        await attempts.leaving.drain(self._spec.farm.drain_s, reason)
+        while not self._drained:
+            await self._sleep(None)
+        await attempts.free()
 
     # The job
 
@@ -124,11 +180,16 @@ class Dispatcher:
         self._ledger, self._shards = ledger, ledger.shards_in_order()
         ledger.settle(self._scheduler)
         self._scheduler.unloaded = ledger.pending
-        await self._load_shards()
+        if self._spec.farm.moderation is not None:  # one that cannot be asked is told of before anything is rendered
+            await asyncio.to_thread(hook_of, self._spec.farm.moderation)
         self._attempts = Attempts(
             self._spec, self._store, ledger, self._scheduler, self._journal, self._metrics,
-            life=self._life, changed=self._wake,
+            life=self._life, slots=self._slots, changed=self._wake,
         )  # fmt: skip
+        if self._scheduler.held is not None:  # the dispatcher before was paused
+            await self.pause(self._scheduler.held)
+        self._attempts.linked.tell_of_found()
+        await self._load_shards()
         self._journal.event(
             "loaded", message=f"{ledger.pending} takes to render, {len(ledger.done)} found in the store"
         )
@@ -139,6 +200,19 @@ class Dispatcher:
             while self._shards and self._ledger is not None and self._scheduler.waiting < LOADED_LEAST:
                 takes = await asyncio.to_thread(self._ledger.takes_of, self._shards.pop(0))
                 self._scheduler.add(takes)
+                if self._attempts is not None:
+                    self._attempts.linked.bury_orphans()
+
+    async def _copy(self) -> None:
+        """Has takes copied that share their pictures with others: no gang is asked for."""
+        attempts, scheduler = self._attempts, self._scheduler
+        assert attempts is not None
+        while scheduler.state == "running" and not attempts.stopping:
+            given = scheduler.next_gangless(time.time())
+            if given is None:
+                await self._sleep(scheduler.next_due(gangless=True))
+            else:
+                attempts.copy(given)
 
     async def _slot(self, slot: int) -> None:
         """One place for a gang: borrows one, feeds it, and replaces it when it is lost, until the job is over."""
@@ -146,93 +220,73 @@ class Dispatcher:
         assert attempts is not None
         gang: Gang | None = None
         near = None
-        scheduler = self._scheduler
+        scheduler, lent = self._scheduler, self._lent
         scheduler.slots.add(slot)
         try:
             while scheduler.state == "running" and not scheduler.slots.retired(slot) and not attempts.stopping:
                 await self._load_shards()
+                if gang is not None and gang.id in lent.condemned:
+                    await lent.lose(gang, lent.condemned[gang.id])
+                    gang = None
+                if scheduler.held is not None:
+                    if gang is not None:
+                        await lent.hand_back(gang)
+                        gang = None
+                    await self._sleep(None)
+                    continue
                 if gang is None:
-                    if scheduler.reason or self._withdrawn or not self._wants_gang():
-                        await self._sleep()
+                    if scheduler.reason or lent.withdrawn or not self._wants_gang():
+                        await self._sleep(scheduler.next_due())
                         continue
-                    gang = await self._borrow(slot)
+                    gang = await lent.borrow(slot)
+                    # It may come back with films of it still being finished.
+                    if gang is not None and gang.id not in attempts.admissions:
+                        attempts.admissions[gang.id] = lent.admission(gang)
                     continue
                 given = scheduler.next(slot, time.time(), near)
-                if given is None:
-                    await self._sleep()
-                else:
-                    near = given.take.shape
-                    if not await attempts.render(slot, gang, given, partial(self._lose, gang)):
+                piece = attempts.helping.next(time.time()) if given is None else None
+                if piece is not None:
+                    if not await attempts.help(slot, gang, piece, partial(lent.lose, gang)):
                         gang = None
-                if gang is not None and not await self._pool.keep.remote(self._spec.job_id, gang.id):
-                    await self._hand_back(gang)
+                elif given is None and (given := scheduler.next_copy(slot, time.time())) is None:
+                    await self._sleep(scheduler.next_due())
+                else:
+                    assert given is not None
+                    near = given.take.shape
+                    if given.copy:
+                        self._tell_of_copy(given)
+                    if not await attempts.render(slot, gang, given, partial(lent.lose, gang)):
+                        gang = None
+                if gang is not None and not await lent.may_keep(gang):
+                    await lent.hand_back(gang)
                     gang = None
             if scheduler.slots.retired(slot):
                 self._journal.event("slot_retired", message=f"slot {slot} was given up", slot=slot)
                 return  # the other slots go on
         except BaseException:  # it may be in the middle of a take: nobody else may have it
-            if gang is not None and gang.id in self._gangs:
-                await self._lose(gang, "its slot was ended")
+            if gang is not None and gang.id in lent.gangs:
+                await lent.lose(gang, "its slot was ended")
             raise
         finally:
             self._wake()
-        self._withdrawn = True  # the job needs no more gangs: slots that wait for one end too
-        await self._pool.withdraw.remote(self._spec.job_id)
+        await lent.withdraw()
         if gang is not None:
-            await self._hand_back(gang)
+            await lent.hand_back(gang)
 
     def _wants_gang(self) -> bool:
-        held = len(self._gangs) + self._borrowing
-        return held < self._scheduler.waiting + self._scheduler.rendering
+        helpers = 0 if self._attempts is None else self._attempts.helping.room(time.time())
+        late = self._scheduler.overdue(time.time())
+        return self._lent.held < self._scheduler.waiting + self._scheduler.rendering + helpers + late
 
-    async def _borrow(self, slot: int) -> Gang | None:
-        self._borrowing += 1
-        try:
-            gang: Gang = await self._pool.borrow.remote(self._spec.job_id)
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, JobOver):
-                if not self._withdrawn:
-                    self._scheduler.stop("stopped", str(cause))
-                return None
-            if not isinstance(cause, GangNotBuilt):
-                raise
-            self._journal.event("gang_not_built", message=cause.message, error_class=str(cause.error), slot=slot)
-            if cause.final:
-                self._scheduler.stop("failed", f"no gang can be built: {cause.message}")
-            else:
-                self._scheduler.died(slot, time.time(), error=cause.error)
-            return None
-        finally:
-            self._borrowing -= 1
-        self._gangs[gang.id] = gang
-        assert self._attempts is not None
-        if gang.id not in self._attempts.admissions:  # it may come back with films of it still being finished
-            self._attempts.admissions[gang.id] = self._admission(gang)
-        self._journal.event("gang_ready", gang=gang.id, ranks=gang.shape.size, layout=gang.layout, slot=slot)
-        return gang
-
-    def _admission(self, gang: Gang) -> Admission:
-        farm = self._spec.farm
-        plasma = Cluster.now().nodes.get(gang.node_id, {}).get("object_store_memory", 0.0)
-        neighbours = sum(1 for other in self._gangs.values() if other.node_id == gang.node_id)
-        share = int(plasma * _PLASMA_SHARE / max(1, neighbours, self._slots if len(Cluster.now().nodes) == 1 else 1))
-        return Admission(farm.finishing_takes, min(farm.finishing_bytes, share or farm.finishing_bytes))
-
-    async def _lose(self, gang: Gang, why: str) -> None:
-        """Has the pool end the gang and confirm it: only then may its take be rendered elsewhere."""
-        del self._gangs[gang.id]
-        await self._pool.lost.remote(self._spec.job_id, gang.id, why)
-
-    async def _hand_back(self, gang: Gang) -> None:
-        del self._gangs[gang.id]
-        await self._pool.give_back.remote(self._spec.job_id, gang.id)
+    def _tell_of_copy(self, given: Assignment) -> None:
+        assert self._ledger is not None
+        order = self._ledger.order(given, self._spec)
+        self._journal.event("straggler", order, message="it renders for far longer than it should: a copy begins")
 
     # Time
 
-    async def _sleep(self) -> None:
+    async def _sleep(self, due: float | None) -> None:
         """Until something changes or the next take is due, and no longer than a second."""
-        due = self._scheduler.next_due()
         wait = _WAKE_S if due is None else min(_WAKE_S, max(0.01, due - time.time()))
         try:
             async with asyncio.timeout(wait):
@@ -254,7 +308,7 @@ class Dispatcher:
     def _tell_gauges(self) -> None:
         queue = {} if self._attempts is None else self._attempts.queue()
         takes, gpu_s = self._scheduler.counts(), self._scheduler.accounts.as_dict()
-        self._metrics.gauges(takes, gpu_s, len(self._gangs), queue.get("takes", 0), queue.get("bytes", 0))
+        self._metrics.gauges(takes, gpu_s, len(self._lent.gangs), queue.get("takes", 0), queue.get("bytes", 0))
 
     async def _end(self) -> None:
         farm = self._spec.farm
@@ -284,7 +338,7 @@ class Dispatcher:
         if not scheduler.planned_committed or left <= 0.0:
             return None
         pace = scheduler.accounts.rendered / scheduler.planned_committed
-        ranks = max(1, len(self._gangs)) * self._spec.gang
+        ranks = max(1, len(self._lent.gangs)) * self._spec.gang
         return round(left * pace / ranks, 1)
 
 

@@ -7,6 +7,7 @@ a fault of the farm is tried again under the job's breaker.
 from __future__ import annotations
 
 import errno
+import signal
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -39,7 +40,12 @@ class ErrorClass(StrEnum):
 
 _FARM = frozenset({ErrorClass.GANG_LOST, ErrorClass.STORE, ErrorClass.DISK, ErrorClass.NODE})
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-_ALLOCATOR = ("can't allocate memory", "out of memory")
+_NODE = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.EAGAIN, errno.ENETDOWN,
+     errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRINUSE, errno.EADDRNOTAVAIL}
+)  # fmt: skip
+_ENDED_FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT})
+_ALLOCATOR = ("can't allocate memory", "out of memory", "cublas_status_alloc_failed")
 _COLLECTIVE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "processgroup")
 
 
@@ -49,6 +55,10 @@ class QualityFault(Exception):
 
 class PolicyRefused(Exception):
     """The show's policy forbids this take."""
+
+
+class ModerationFailed(Exception):
+    """The moderation hook gave no verdict: it raised, or said something that is none. Nothing is known of the take."""
 
 
 class PlacementImpossible(Exception):
@@ -104,21 +114,31 @@ def _class_of(exception: BaseException) -> ErrorClass | None:
         return ErrorClass.DISK
     if isinstance(exception, StoreError):
         return ErrorClass.STORE
-    return _class_of_torch(exception)
+    return _class_of_torch(exception) or _class_of_node(exception)
+
+
+def _class_of_node(exception: BaseException) -> ErrorClass | None:
+    """What the machine and its network do to any take: no shot is to blame, whichever was at work."""
+    if isinstance(exception, (ModerationFailed, ConnectionError, TimeoutError)):
+        return ErrorClass.NODE
+    if isinstance(exception, OSError) and exception.errno in _NODE:
+        return ErrorClass.NODE
+    if getattr(exception, "returncode", None) in _ENDED_FROM_OUTSIDE:  # ffmpeg, as infra.media tells it
+        return ErrorClass.NODE
+    return None
 
 
 def _class_of_torch(exception: BaseException) -> ErrorClass | None:
     """Memory and collectives of torch. Told by name and text, so that the scheduler's process never imports torch."""
     if isinstance(exception, MemoryError) or _named(exception, "torch", "OutOfMemoryError"):
         return ErrorClass.OOM
+    # CUDA and its libraries have errors of their own that say so in words alone.
+    if isinstance(exception, RuntimeError) and any(words in str(exception).lower() for words in _ALLOCATOR):
+        return ErrorClass.OOM
     if _named(exception, "torch", "AcceleratorError") or _named(exception, "torch", "DistError"):
         return ErrorClass.GANG_LOST  # the device context or the process group is spoilt: only a new gang helps
-    if isinstance(exception, RuntimeError):
-        text = str(exception).lower()
-        if any(words in text for words in _ALLOCATOR):
-            return ErrorClass.OOM
-        if any(words in text for words in _COLLECTIVE):
-            return ErrorClass.GANG_LOST
+    if isinstance(exception, RuntimeError) and any(words in str(exception).lower() for words in _COLLECTIVE):
+        return ErrorClass.GANG_LOST
     return None
 
 

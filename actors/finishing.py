@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +18,16 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.errors import PolicyRefused
+from actors.examining import examine
 from actors.job import JobSpec
 from actors.logs import captured, stamp
+from actors.pieces import drop_pieces
 from actors.processes import ProcessId
 from actors.remote import actor
 from actors.rendering import Failure, Frames, Order
 from infra.names import check_import_names
+from infra.scratch import Scratch, film_bytes
 from infra.store import Store, open_store
 from infra.store.commits import publish
 from infra.store.errors import StoreError, StoreUnavailable
@@ -53,13 +56,18 @@ class Finished:
 
 
 class Finisher:
-    """fit, encode, probe, hash, upload, commit, poster. Runs as a Ray actor with a thread per take in work."""
+    """fit, examine, encode, probe, measure, hash, upload, commit, poster.
+
+    Runs as a Ray actor with a thread per take in work.
+    """
 
     def __init__(self, spec: JobSpec) -> None:
         check_import_names()
         logging.getLogger().setLevel(logging.INFO)
         self._spec = spec
         self._store: Store = open_store(spec.store_url, spec.store_options)
+        self._scratch = Scratch(spec.farm.scratch, spec.farm.scratch_bytes)
+        self._scratch.clean()  # a finisher that was killed here had no time for it
 
     @ray.method(concurrency_group="control")
     def identity(self) -> ProcessId:
@@ -92,8 +100,14 @@ class Finisher:
         suffix = ".png" if still else ".mp4"
         clock = _Stopwatch(stages)
         fitted = fit(frames, width, height, count)
-        with tempfile.TemporaryDirectory(prefix="rushes-finish-") as folder:
-            local = Path(folder) / f"take{suffix}"
+        try:
+            examine(order, fitted, self._spec)
+        except PolicyRefused:
+            self._drop_pieces(order, lines)
+            raise
+        clock.lap("examine")
+        with self._scratch.room("finish", film_bytes(width, height, count)) as folder:
+            local = folder / f"take{suffix}"
             if still:
                 encode_still(fitted[0], local)
             else:
@@ -104,8 +118,12 @@ class Finisher:
             clock.lap("encode")
             expect(probe(local), width=width, height=height, frames=count, fps=order["fps"], still=still)
             clock.lap("probe")
-            published = self._publish(local, _record(order, facts, self._spec), suffix)
+            record = commit_record(order, facts, self._spec)
+            record["notes"] |= quality_note(order, fitted, lines)
+            clock.lap("measure")
+            published = self._publish(local, record, suffix)
             clock.lap("publish")
+        self._drop_pieces(order, lines)
         path = self._put_poster(order, poster(fitted, longest=film.poster_px), lines)
         clock.lap("poster")
         adopted = published.outcome == "adopted"
@@ -125,6 +143,15 @@ class Finisher:
                     raise
                 log.warning("the store is away, the film waits: %s", error)
                 time.sleep(random.uniform(1.0, 5.0))
+
+    def _drop_pieces(self, order: Order, lines: list[str]) -> None:
+        """A long clip's pieces were kept for whoever had to go on with it: nobody has, now."""
+        if not order.get("long_method"):
+            return
+        try:
+            drop_pieces(self._store, self._spec.job_id, order["spec_key"])
+        except StoreError as error:  # the take is committed: `verify` lists what is left over
+            lines.append(f"{stamp()} WARNING {__name__}: pieces are left over: {error}")
 
     def _put_poster(self, order: Order, jpeg: bytes, lines: list[str]) -> str | None:
         path = poster_path(order["spec_key"])
@@ -195,11 +222,25 @@ class _Stopwatch:
         self._began = now
 
 
-def _record(order: Order, facts: Mapping[str, Any], spec: JobSpec) -> dict[str, Any]:
+def quality_note(order: Order, frames: Frames, lines: list[str]) -> dict[str, Any]:
+    """What was measured of a film, as a note of its commit: `quality` with `score` and `measures`.
+
+    It is measured here, on the node's own cores, so that the gang is at its next take by then.
+    """
+    from model.quality import score
+
+    try:
+        return {"quality": score(frames, order["prompt"], task=order["task"], fps=float(order["fps"] or 1.0))}
+    except Exception as error:  # the film is there and sound enough to play: a measure that fails must not cost it
+        lines.append(f"{stamp()} WARNING {__name__}: no measure of quality: {error!r}")
+        return {}
+
+
+def commit_record(order: Order, facts: Mapping[str, Any], spec: JobSpec) -> dict[str, Any]:
     """What the commit says of this render; ``publish`` adds the media's path, hash and size, and the owner's token."""
     names = ("spec_key", "picture_key", "show", "shot_id", "revision", "take", "seed", "attempt")
     media = {name: order[name] for name in ("width", "height", "frames", "fps")}
-    notes = {"job_id": spec.job_id}
+    notes: dict[str, Any] = {"job_id": spec.job_id}
     if order.get("precision"):
         notes["retried_in"] = order["precision"]
     return {name: order[name] for name in names} | {"epoch": spec.epoch, "media": media, "notes": notes, **facts}

@@ -88,10 +88,12 @@ async def render(
     try:
         ready = await watch.all_of([rank.prepare.remote(order, rules) for rank in gang.ranks])
         failure = _root_failure(ready)
-        if failure is not None:  # nothing was exchanged yet: the gang is as good as before
-            return Rendered(time.monotonic() - began, ready, None, failure)
+        if failure is not None:  # nothing was exchanged yet: the gang is as good as before, unless it ran full
+            return Rendered(time.monotonic() - began, ready, None, failure, _ran_out_of_memory(ready))
         calls = [rank.render.options(num_returns=2).remote(order) for rank in gang.ranks]
         reports = await watch.all_of([call[0] for call in calls])
+    except _LeftAlone as alone:
+        return Rendered(time.monotonic() - began, alone.reports, None, _root_failure(alone.reports), spoilt=True)
     except LostGang as lost:
         lost.seconds = time.monotonic() - began
         lost.args = (lost.message, lost.error, lost.seconds)
@@ -112,16 +114,29 @@ def _spoilt(reports: tuple[RankReport, ...]) -> bool:
     """Whether the ranks left a take apart from one another, so that their groups cannot be trusted with the next.
 
     They leave together where ``agree`` takes them out (NaN, input), and where one fails alone after the last exchange,
-    as in decoding. Anything else may have stopped some of them in the middle of an exchange.
+    as in decoding. Anything else may have stopped some of them in the middle of an exchange. Memory that ran out is
+    not trusted either: what is left of it is in pieces, and the next take shall not pay for that.
     """
     failures = [report.failure for report in reports if report.failure is not None]
     roots = [failure for failure in failures if failure.error is not ErrorClass.GANG_LOST]
     if not failures:
         return False
-    if not roots:
+    if not roots or _ran_out_of_memory(reports):
         return True
     alone = len(failures) == 1
     return not alone and not all(failure.error in _AGREED for failure in roots)
+
+
+def _ran_out_of_memory(reports: tuple[RankReport, ...]) -> bool:
+    return any(report.failure is not None and report.failure.error is ErrorClass.OOM for report in reports)
+
+
+class _LeftAlone(Exception):
+    """A rank failed in the middle of an exchange, and the others still wait for it. ``reports``: of those who left."""
+
+    def __init__(self, reports: tuple[RankReport, ...]) -> None:
+        super().__init__(reports)
+        self.reports = reports
 
 
 class _Watch:
@@ -135,7 +150,7 @@ class _Watch:
         self._asked: dict[int, asyncio.Task[Progress]] = {}
 
     async def all_of(self, refs: list[ObjectRef]) -> tuple[RankReport, ...]:
-        """Every rank's report, in order; raises LostGang."""
+        """Every rank's report, in order; raises LostGang and _LeftAlone."""
         calls = [asyncio.ensure_future(_value(ref)) for ref in refs]
         self._heard = time.monotonic()
         first_failure: float | None = None
@@ -147,7 +162,7 @@ class _Watch:
                     first_failure = time.monotonic()
                 if len(reports) < len(calls):
                     self._look()
-                    self._judge(first_failure)
+                    self._judge(tuple(reports), first_failure)
             return tuple(_finished(rank, call) for rank, call in enumerate(calls))
         finally:
             for call in (*calls, *self._asked.values()):
@@ -173,9 +188,14 @@ class _Watch:
         if number == 0:
             self._on_progress(progress)
 
-    def _judge(self, first_failure: float | None) -> None:
+    def _judge(self, reports: tuple[RankReport, ...], first_failure: float | None) -> None:
         now = time.monotonic()
-        if first_failure is not None and now - first_failure > self._leave_s:
+        root = _root_failure(reports)
+        if root is not None and root.error is not ErrorClass.GANG_LOST and root.error not in _AGREED:
+            # It did not leave through `agree`: whoever is still there waits in an exchange that nobody will end.
+            if first_failure is not None and now - first_failure > _LEAVE_S:
+                raise _LeftAlone(reports)
+        elif first_failure is not None and now - first_failure > self._leave_s:
             raise LostGang(
                 f"gang {self._gang.id}: ranks did not leave {self._leave_s:.0f} s after one had failed",
                 ErrorClass.GANG_LOST, 0.0,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
 
 from actors.dispatcher import running_status
 from actors.errors import PlacementImpossible
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 CALL_S = 60.0
 """Seconds that the pool or a dispatcher may take to answer."""
 _REVIVALS = 3
+_ALONE_S = 120.0
+"""Seconds for which a job may be without a pool before the farm counts as gone."""
 
 
 class FarmGone(Exception):
@@ -40,6 +42,8 @@ class Job:
         self._last: dict[str, Any] = {"state": "running", "takes": {}, "gpu_s": {}, "shards": [], "running": []}
         self._gone: str | None = None
         self._revived = 0
+        self._alone_since: float | None = None
+        self._paused: str | None = None
         self._ended = threading.Event()
         call(connection.pool.submit.remote(spec))
         self._heart = threading.Thread(target=self._beat, name=f"heartbeat-{spec.job_id}", daemon=True)
@@ -61,10 +65,28 @@ class Job:
         """Events numbered above ``since``, oldest first; none while the dispatcher is being started again."""
         return self._ask("events", since) or []
 
+    def pause(self, reason: str) -> None:
+        """Has nothing more handed out, takes at work rendered (``farm.drain_s`` at most) and the gangs ended.
+
+        Returns at once; ``status()["pause"]["drained"]`` tells when it is so. Holds also for a pool that is made anew.
+        """
+        self._paused = reason
+        self._tell("pause", reason)
+
+    def resume(self) -> None:
+        """Goes on with a job that was paused."""
+        self._paused = None
+        self._tell("resume")
+
     def stop(self, reason: str) -> None:
-        """Stops the job. Returns when no gang and no finisher of it is left, at the latest after ``farm.stop_s``."""
+        """Stops the job: takes at work have ``farm.grace_s`` to be rendered, where they can.
+
+        Returns when no gang and no finisher of it is left, at the latest after ``farm.stop_s``.
+        """
+        farm = self.spec.farm
+        patience = farm.grace_s + farm.stop_s + 10
         try:
-            call(self._connection.pool.stop.remote(self.spec.job_id, reason), self.spec.farm.stop_s + 10)
+            call(self._connection.pool.stop.remote(self.spec.job_id, reason, farm.grace_s), patience)
         except JobRefused:  # it has been given up already, and its gangs with it
             log.info("job %s had ended before it was stopped", self.spec.job_id)
 
@@ -75,10 +97,12 @@ class Job:
         *,
         poll_s: float = 0.5,
         stop_requested: Callable[[], str | None] = lambda: None,
+        pause_requested: Callable[[], str | None] = lambda: None,
     ) -> dict[str, Any]:
         """Follows the job to its end and returns the last status. All callbacks run in the calling thread.
 
-        stop_requested: asked at every poll; a reason stops the job.
+        stop_requested: asked at every poll; a reason stops the job. pause_requested: as long as it gives a reason, the
+        job is paused.
         """
         seen, stopped = 0, False
         while True:
@@ -86,6 +110,9 @@ class Job:
             if reason and not stopped:
                 stopped = True
                 self.stop(reason)
+            pause = pause_requested()
+            if not stopped and (pause is None) != (self._paused is None):
+                self.resume() if pause is None else self.pause(pause)
             status = self.status()
             news = self.events(seen)
             seen = news[-1]["seq"] if news else seen
@@ -109,6 +136,12 @@ class Job:
             call(self._connection.pool.close.remote(self.spec.job_id), self.spec.farm.stop_s + 10)
         except FarmGone as error:
             log.warning("job %s could not be closed: %s", self.spec.job_id, error)
+
+    def _tell(self, verb: str, *args: Any) -> None:
+        try:
+            call(getattr(self._connection.pool, verb).remote(self.spec.job_id, *args))
+        except (JobRefused, FarmGone) as error:  # the heartbeat submits it again, and says this then
+            log.info("the pool was not told to %s %s: %s", verb, self.spec.job_id, error)
 
     def _ask(self, verb: str, *args: Any) -> Any:
         """Calls the dispatcher; None while there is none."""
@@ -134,30 +167,47 @@ class Job:
         return found
 
     def _beat(self) -> None:
-        farm, token = self.spec.farm, str(self.spec.owner.get("token"))
-        while not self._ended.wait(farm.heartbeat_s):
+        while not self._ended.wait(self.spec.farm.heartbeat_s):
             try:
-                pool = self._connection.pool
-                known = ray.get(pool.heartbeat.remote(self.spec.job_id, token), timeout=farm.heartbeat_lapse_s)
-                if not known and running_status(self._last):
-                    self._revive("the pool does not know the job any more")
-            except GetTimeoutError:
-                log.warning("the pool did not answer the heartbeat of %s", self.spec.job_id)
-            except RayActorError:
-                self._revive("the pool has died")
+                if why := self._why_lost():
+                    self._revive(why)
             except Exception as error:  # nobody else watches this thread
                 self._gone = f"the heartbeat of {self.spec.job_id} failed: {type(error).__name__}: {error}"
                 log.exception("heartbeat of %s", self.spec.job_id)
                 return
 
+    def _why_lost(self) -> str | None:
+        """Tells the pool that the owner lives. Why the job has to be submitted again, if it has to."""
+        farm, token = self.spec.farm, str(self.spec.owner.get("token"))
+        try:
+            pool = self._connection.pool
+            known = ray.get(pool.heartbeat.remote(self.spec.job_id, token), timeout=farm.heartbeat_lapse_s)
+        except (GetTimeoutError, ActorUnavailableError):  # Ray does not know yet whether it lives
+            log.warning("the pool did not answer the heartbeat of %s", self.spec.job_id)
+            return None
+        except RayActorError:
+            return "the pool has died"
+        return None if known or not running_status(self._last) else "the pool does not know the job any more"
+
     def _revive(self, why: str) -> None:
         """Submits the job again: the store holds all that was finished, so nothing is rendered twice."""
-        self._revived += 1
-        if self._revived > _REVIVALS:
-            raise FarmGone(f"{why}, {self._revived} times")
+        if self._revived >= _REVIVALS:
+            raise FarmGone(f"{why}, {self._revived + 1} times")
         log.warning("%s: submitting %s again", why, self.spec.job_id)
-        self._connection.revive()
-        call(self._connection.pool.submit.remote(self.spec))
+        try:
+            self._connection.revive()
+            call(self._connection.pool.submit.remote(self.spec))
+        except FarmGone as error:  # with its node: Ray takes a while to say which actors went down with it
+            now = time.monotonic()
+            self._alone_since = self._alone_since or now
+            if now - self._alone_since > _ALONE_S:
+                raise
+            log.warning("%s could not be submitted again yet: %s", self.spec.job_id, error)
+            return
+        self._alone_since = None
+        self._revived += 1
+        if self._paused is not None:
+            self._tell("pause", self._paused)
 
 
 def call(ref: Any, timeout_s: float = CALL_S) -> Any:

@@ -73,6 +73,8 @@ class JobSpec:
             slot_deaths=farm.slot_deaths,
             farm_faults=farm.breaker_faults,
             budget_gpu_s=self.budget_gpu_s,
+            straggler_factor=farm.straggler_factor,
+            straggler_s=farm.straggler_s,
         )
 
 
@@ -145,14 +147,18 @@ def render_setup(shape: GangShape, rank: int) -> RenderSetup:
 
 @dataclass(frozen=True, slots=True)
 class InputRules:
-    """Where inputs may come from. Travels with each take, because jobs with other rules share a warm gang."""
+    """Where inputs may come from. Travels with each take, because jobs with other rules share a warm gang.
+
+    store_url: where films that other shots depend on stand.
+    """
 
     roots: tuple[str, ...] = ()
     max_bytes: int = 512 * 2**20
     timeout_s: float = 30.0
     options: StoreOptions | None = None
+    store_url: str | None = None
 
     @classmethod
     def of(cls, spec: JobSpec) -> InputRules:
         """The rules of a job; inputs on S3 are read with the store's own credentials."""
-        return cls(spec.roots, spec.farm.input_bytes, spec.farm.input_timeout_s, spec.store_options)
+        return cls(spec.roots, spec.farm.input_bytes, spec.farm.input_timeout_s, spec.store_options, spec.store_url)

@@ -82,7 +82,7 @@ class Journal:
             "attempt": order["attempt"],
             "gpu_s": round(gpu_s, 3),
             "log": self.log_path(order),
-            "replay": replay_command(order, self._spec.model_folder),
+            "replay": replay_command(order, self._spec.model_folder, self._spec.store_url),
         }
         record = {
             **{name: order.get(name) for name in _NAMED},

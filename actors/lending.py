@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.draining import standing_on
 from actors.gang import Gang
 from actors.job import GangShape
 from actors.placement import GangNotBuilt, JobOver, NoRoom, end, place, responsive, start
@@ -22,12 +23,17 @@ SHARE_S = 5.0
 _PLACE_S = 2.0
 
 
+class JobPaused(Exception):
+    """The job is paused: it gets gangs again when it goes on."""
+
+
 @dataclass(eq=False)
 class Borrower:
     """A job, as far as lending is concerned.
 
     Attributes:
         closed: it gets no more gangs, because it is being stopped or needs none.
+        paused: it gets none for the time being.
         starved: calls of it that wait for room.
     """
 
@@ -35,8 +41,18 @@ class Borrower:
     shape: GangShape
     load_s: float
     closed: bool = False
+    paused: bool = False
     starved: int = 0
     builds: set[asyncio.Task[Gang]] = field(default_factory=set)
+
+    @property
+    def turned_away(self) -> bool:
+        """It gets no gang now."""
+        return self.closed or self.paused
+
+    def no_gang(self) -> JobOver | JobPaused:
+        """What to tell whoever waits for a gang on its behalf."""
+        return JobOver(f"job {self.name} is over") if self.closed else JobPaused(f"job {self.name} is paused")
 
 
 @dataclass(eq=False)
@@ -61,6 +77,18 @@ class Lender:
     def close(self, borrower: Borrower) -> None:
         """No more gangs for it: whoever waits for one on its behalf gets JobOver, and builds for it are given up."""
         borrower.closed = True
+        self._turn_away(borrower)
+
+    def pause(self, borrower: Borrower) -> None:
+        """The same with JobPaused, until `resume`. Gangs that it holds are ended as it gives them back."""
+        borrower.paused = True
+        self._turn_away(borrower)
+
+    def resume(self, borrower: Borrower) -> None:
+        borrower.paused = False
+        self._notify()
+
+    def _turn_away(self, borrower: Borrower) -> None:
         for build in borrower.builds:
             build.cancel()
         self._notify()
@@ -78,11 +106,11 @@ class Lender:
     async def borrow(self, borrower: Borrower) -> Gang:
         """A gang of the borrower's shape: an idle one, else a new one, else the next that comes free.
 
-        Raises JobOver, GangNotBuilt.
+        Raises JobOver, JobPaused, GangNotBuilt.
         """
         starved = False
         try:
-            while not borrower.closed:
+            while not borrower.turned_away:
                 if self._in_turn(borrower):
                     gang = await self._idle(borrower) or await self._build(borrower)
                     if gang is not None:
@@ -94,7 +122,7 @@ class Lender:
                 await at_most(1.0, self._changed.wait())
         finally:
             borrower.starved -= starved
-        raise JobOver(f"job {borrower.name} is over")
+        raise borrower.no_gang()
 
     def may_keep(self, borrower: Borrower, gang_id: str) -> bool:
         """Whether it may start another take on a gang, or has to give it back because another job has too few."""
@@ -130,6 +158,13 @@ class Lender:
         stale = [kept for kept in self._gangs.values() if kept.by is None and now - kept.since > IDLE_S]
         await asyncio.gather(*(self._end(kept) for kept in stale))
 
+    async def vacate(self, nodes: Iterable[str]) -> set[str]:
+        """Ends idle gangs on nodes that are about to go, and returns the names of the jobs that hold others there."""
+        there = {gang.id for gang in standing_on((kept.gang for kept in self._gangs.values()), nodes)}
+        kept_there = [kept for kept in self._gangs.values() if kept.gang.id in there]
+        await asyncio.gather(*(self._end(kept) for kept in kept_there if kept.by is None))
+        return {kept.by.name for kept in kept_there if kept.by is not None}
+
     def describe(self) -> list[dict[str, Any]]:
         """Every gang: id, job (None when idle), size, layout, and (node, pid) of its processes."""
         return [
@@ -148,7 +183,7 @@ class Lender:
             if kept.by is not None:
                 continue  # taken while another was looked at
             kept.by, kept.since = borrower, time.monotonic()  # before anything is awaited
-            if await responsive(kept.gang) and not borrower.closed:
+            if await responsive(kept.gang) and not borrower.turned_away:
                 return kept.gang
             await self._end(kept)
         return None
@@ -162,21 +197,21 @@ class Lender:
             return None
         build = asyncio.ensure_future(start(borrower.shape, placed, load_s=borrower.load_s))
         borrower.builds.add(build)
-        if borrower.closed:
+        if borrower.turned_away:
             build.cancel()
         try:
             gang = await build
         except asyncio.CancelledError:
-            raise JobOver(f"job {borrower.name} is over") from None
+            raise borrower.no_gang() from None
         except GangNotBuilt:
             self._notify()
             raise
         finally:
             borrower.builds.discard(build)
         kept = self._gangs[gang.id] = _Kept(gang, borrower)
-        if borrower.closed:
+        if borrower.turned_away:
             await self._end(kept)
-            raise JobOver(f"job {borrower.name} is over")
+            raise borrower.no_gang()
         return gang
 
     async def _evict(self, borrower: Borrower) -> bool:

@@ -1,10 +1,10 @@
-"""From the plan to takes and take orders: reading a job's state from the store, and keys that the plan left open."""
+"""From the plan to takes and take orders: a job's state as the store tells it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from math import inf
@@ -14,19 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.job import InputRules, JobSpec
+from actors.chains import Chains
+from actors.found import find_linked
+from actors.job import JobSpec
 from actors.policy import Assignment
-from actors.rendering import INPUTS, Failure
 from actors.scheduler import Scheduler
 from actors.takes import Take
-from catalogs.keys import picture_key, spec_fields, spec_key
-from infra.inputs import digest_input
 from infra.store import Store
-from infra.store.commits import committed_keys, read_commit, read_many
-from infra.store.errors import CommitUnreadable
+from infra.store.commits import committed_keys, read_many
 from infra.store.jobs import quarantined, read_plan
 from infra.store.layout import Take as TakeName
-from infra.store.layout import log_path
 
 _COLUMNS = (
     "show", "shot_id", "priority", "deadline", "not_before", "budget_gpu_s", "cost_gpu_s", "render_width",
@@ -41,22 +38,59 @@ class Ledger:
     """A job as plan and store tell it.
 
     rows: the plan's takes; a take's id is its row's number. done: ids that are committed, with the GPU seconds that
-    they had cost. given_up: ids that are quarantined in this round.
+    they had cost. given_up: ids that are quarantined in this round. standing: keys of takes that stand in the store and
+    that others come after, by id. started: of takes whose keys the plan left open because they start from another shot,
+    the key of the take that they started from. linked: those of them that were found done when the job was read.
     """
 
     rows: pa.Table
     done: dict[int, float]
     given_up: set[int]
+    standing: dict[int, str] = field(default_factory=dict)
+    started: dict[int, str] = field(default_factory=dict)
+    linked: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, store: Store, spec: JobSpec) -> Ledger:
         """Reads plan, commits and the round's quarantine. Raises StoreError; NotFound where the job has no plan."""
         rows = read_plan(store, spec.job_id)
-        listed = pc.is_in(rows["spec_key"], value_set=pa.array(sorted(committed_keys(store)), rows["spec_key"].type))
+        committed = committed_keys(store)
+        listed = pc.is_in(rows["spec_key"], value_set=pa.array(sorted(committed), rows["spec_key"].type))
         numbers = pc.indices_nonzero(listed)
         keys, costs = rows["spec_key"].take(numbers).to_pylist(), rows["cost_gpu_s"].take(numbers).to_pylist()
         done = seconds_cached(store, list(zip(numbers.to_pylist(), keys, (cost or 0.0 for cost in costs), strict=True)))
-        return cls(rows, done, _rows_of(rows, quarantined(store, spec.job_id, round=spec.round)) - done.keys())
+        ledger = cls(rows, done, _rows_of(rows, quarantined(store, spec.job_id, round=spec.round)))
+        if ledger.chains.any:
+            ledger._find_linked(store, spec, committed)
+        ledger.given_up -= done.keys()
+        return ledger
+
+    @cached_property
+    def chains(self) -> Chains:
+        """Which takes come after which others."""
+        return Chains(self.rows)
+
+    def _find_linked(self, store: Store, spec: JobSpec, committed: set[str]) -> None:
+        """Takes that start from others and stand in the store, whichever of the others they started from."""
+        for take in self.done:
+            if self.chains.awaited(take):
+                self.standing[take] = self.rows["spec_key"][take].as_py()
+        linked = find_linked(
+            store, self.rows, self.chains, self.standing, committed.__contains__, spec.model_facts, spec.precision
+        )
+        costs = self.rows["cost_gpu_s"]
+        done = seconds_cached(store, [(take, key, costs[take].as_py() or 0.0) for take, (key, _) in linked.items()])
+        self.done |= done
+        for take, (key, source) in linked.items():
+            self.standing[take], self.started[take] = key, source
+        self.linked = {take: key for take, (key, _) in linked.items() if take in done}
+
+    def stands(self, take: int, key: str, source: str | None) -> None:
+        """A take has been committed, or was found so: those that come after it may need its key."""
+        if self.chains.awaited(take):
+            self.standing[take] = key
+        if source is not None:
+            self.started[take] = source
 
     def settle(self, scheduler: Scheduler) -> None:
         """Tells the scheduler of the takes that need no rendering."""
@@ -65,6 +99,9 @@ class Ledger:
         for shard in sorted({*cached, *given_up}):
             scheduler.add_settled(int(shard), cached=cached[shard], quarantined=given_up[shard])
         scheduler.accounts.book_cached(sum(self.done.values()))
+        for take in (*self.done, *self.given_up):
+            if self.chains.awaited(take):
+                scheduler.note_settled(take, done=take in self.done)
         for take in self._capped():
             row = self.rows.slice(take, 1)
             scheduler.charge((row["show"][0].as_py(), row["shot_id"][0].as_py()), self.done[take])
@@ -93,14 +130,27 @@ class Ledger:
     def shards_in_order(self) -> list[int]:
         """Shards as they should be loaded: the most urgent first, then the planner's own order."""
         table = pa.table({name: self.rows[name] for name in ("shard", "priority", "deadline")})
-        grouped = table.group_by("shard").aggregate([("priority", "max"), ("deadline", "min")]).to_pylist()
+        depth = np.zeros(self.rows.num_rows, np.int64)
+        if self.chains.any:  # what others wait for is as urgent as they are, and comes before them
+            depth = self.chains.depth()
+            due = pc.fill_null(pc.cast(table["deadline"].cast(pa.int64()), pa.float64()), inf).to_numpy()
+            lent = -self.chains.lent(-due)
+            urgent = pa.array(np.where(np.isinf(lent), 0, lent).astype(np.int64), mask=np.isinf(lent))
+            table = table.set_column(2, "deadline", urgent.cast(table["deadline"].type))
+            priority = pc.fill_null(table["priority"], 0).to_numpy()
+            table = table.set_column(1, "priority", pa.array(self.chains.lent(priority).astype(np.int64)))
+        table = table.append_column("depth", pa.array(depth))
+        aims = [("priority", "max"), ("deadline", "min"), ("depth", "min")]
+        grouped = table.group_by("shard").aggregate(aims).to_pylist()
         return [
             row["shard"]
             for row in sorted(
                 grouped,
-                key=lambda row: (-(row["priority_max"] or 0), seconds(row["deadline_min"]) or inf, row["shard"]),
+                key=lambda row: (
+                    -(row["priority_max"] or 0), seconds(row["deadline_min"]) or inf, row["depth_min"], row["shard"],
+                ),
             )
-        ]
+        ]  # fmt: skip
 
     def takes_of(self, shard: int) -> list[Take]:
         """The takes of a shard that are to be rendered."""
@@ -111,6 +161,7 @@ class Ledger:
             if number in self.done or number in self.given_up:
                 continue
             row = dict(zip(_COLUMNS, values, strict=True))
+            original = self.chains.original(number)
             takes.append(
                 Take(
                     id=number,
@@ -122,14 +173,28 @@ class Ledger:
                     deadline=seconds(row["deadline"]),
                     not_before=seconds(row["not_before"]),
                     budget=row["budget_gpu_s"],
+                    after=self.chains.sources(number) if original is None else (original,),
+                    needs=1,
+                    gangless=original is not None,
                 )
             )
         return takes
 
     def order(self, given: Assignment, spec: JobSpec) -> dict[str, Any]:
-        """The take order: the plan's row, and which attempt of which job this is."""
+        """The take order: the plan's row with what is encoded as its prompt, and which attempt of which job this is.
+
+        A take that starts from another shot is told the keys of that shot's takes (`sources`), a copy the key of its
+        original (`original`) and what that one started from (`source`).
+        """
         row: dict[str, Any] = self.rows.slice(given.take.id, 1).to_pylist()[0]
+        original = self.chains.original(given.take.id)
+        if original is not None:
+            row |= {"original": self.standing.get(original), "source": self.started.get(original)}
+        elif row.get("source_shot"):
+            ids = self.chains.sources(given.take.id)
+            row["sources"] = [self.standing[other] for other in ids if other in self.standing]
         return row | {
+            "prompt": row.get("encoded_prompt") or row["prompt"],
             "id": given.take.id,
             "attempt": given.attempt,
             "job_id": spec.job_id,
@@ -137,68 +202,6 @@ class Ledger:
             "precision": given.precision,
             "low_memory": given.low_memory,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An order that is ready to be rendered; or whose take stands in the store already; or that cannot be rendered."""
-
-    order: dict[str, Any]
-    commit: dict[str, Any] | None = None
-    failure: Failure | None = None
-
-
-def prepare_order(store: Store, order: Mapping[str, Any], spec: JobSpec, rules: InputRules, life: int) -> Prepared:
-    """What must be known before a gang is occupied: keys, and whether the take has been committed meanwhile.
-
-    life: how often the job's dispatcher has died. After a death attempts are numbered above those that left a log.
-    Never raises; runs in a thread.
-    """
-    ready = dict(order)
-    try:
-        if life:
-            ready["attempt"] = _free_attempt(store, ready, spec)
-        ready = resolve_keys(ready, spec, rules)
-        return Prepared(ready, _standing(store, ready["spec_key"]))
-    except Exception as error:
-        return Prepared(ready, failure=Failure.of(error))
-
-
-def resolve_keys(order: Mapping[str, Any], spec: JobSpec, rules: InputRules) -> dict[str, Any]:
-    """The order with the keys that the plan left open, because an input could not be read then.
-
-    Raises the errors of ``infra.inputs`` where it still cannot.
-    """
-    if order.get("spec_key"):
-        return dict(order)
-    digests = {
-        digest: digest_input(
-            order[uri],
-            roots=rules.roots,
-            max_bytes=rules.max_bytes,
-            storage_options=rules.options,
-            timeout_s=rules.timeout_s,
-        )
-        for uri, digest in INPUTS.items()
-        if order.get(uri)
-    }
-    fields = spec_fields(order, spec.model_facts, precision=spec.precision, **digests)
-    return {**order, **digests, "spec_key": spec_key(fields), "picture_key": picture_key(fields)}
-
-
-def _standing(store: Store, key: str) -> dict[str, Any] | None:
-    try:
-        return read_commit(store, key)
-    except CommitUnreadable:  # it counts for nothing: rendering the take replaces it
-        return None
-
-
-def _free_attempt(store: Store, order: Mapping[str, Any], spec: JobSpec) -> int:
-    names = (order["show"], order["shot_id"], order["revision"], order["take"], spec.job_id, spec.epoch)
-    attempt = int(order["attempt"])
-    while store.stat(log_path(*names, attempt)) is not None:
-        attempt += 1
-    return attempt
 
 
 def seconds_cached(store: Store, keys: list[tuple[int, str, float]]) -> dict[int, float]:

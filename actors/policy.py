@@ -9,15 +9,20 @@ from typing import Literal
 from actors.errors import ErrorClass
 from actors.takes import Take
 
+FP32 = "float32"
+REDONE_IN_FP32 = frozenset({ErrorClass.NAN, ErrorClass.QUALITY})
+"""What numbers that ran over look like, as they are or in the picture. The seed would give the same once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Bounds of trying again.
 
-    tries: attempts of a take that fail by its own fault before it is quarantined (an input fault: one; NaN: two, the
-    second in fp32). take_deaths and slot_deaths: gang deaths that quarantine a take, or in a row retire a slot.
-    farm_faults: faults of the farm in a row, with no commit between, that stop the job. quarantines: likewise for
-    takes given up. budget_gpu_s: the job's cap on GPU seconds.
+    tries: attempts of a take that fail by its own fault before it is quarantined. What input and policy forbid is not
+    tried again; what came out unusable (``REDONE_IN_FP32``) is, once, in fp32. take_deaths and slot_deaths: gang deaths
+    that quarantine a take, or in a row retire a slot. farm_faults: faults of the farm in a row, with no commit between,
+    that stop the job. quarantines: likewise for takes given up. budget_gpu_s: the job's cap on GPU seconds.
+    straggler_factor and straggler_s: times its estimate, and seconds at least, that a take renders before it is copied.
     """
 
     tries: int = 3
@@ -28,6 +33,8 @@ class Policy:
     backoff_s: float = 1.0
     backoff_most_s: float = 60.0
     budget_gpu_s: float | None = None
+    straggler_factor: float = 3.0
+    straggler_s: float = 30.0
 
     def __post_init__(self) -> None:
         if self.slot_deaths <= self.take_deaths:
@@ -36,11 +43,17 @@ class Policy:
                 "else one poisonous take retires a healthy slot"
             )
 
-    def tries_of(self, error: ErrorClass) -> int:
-        """Attempts that may fail with this class, one of the shot's own, before the take is given up."""
+    def gives_up(self, error: ErrorClass, faults: int, precision: str | None) -> bool:
+        """Whether a take is given up after a fault of its own.
+
+        error: the class of it. faults: how many of its own it has had, with this one. precision: of this attempt, None
+        where it was the plan's.
+        """
         if error in (ErrorClass.INPUT, ErrorClass.POLICY):
-            return 1
-        return 2 if error is ErrorClass.NAN else self.tries
+            return True
+        if error in REDONE_IN_FP32:
+            return precision == FP32
+        return faults >= self.tries
 
     def delay(self, take: int, faults: int) -> float:
         """Seconds to wait after the n-th fault of the farm: doubled each time, spread by ±25 % from take to take."""
@@ -49,9 +62,13 @@ class Policy:
 
 
 class State(StrEnum):
-    """Where a take stands. ``held``: not started, because its shot's budget is used up."""
+    """Where a take stands.
+
+    ``blocked``: it waits for those that it comes after. ``held``: not started, because its shot's budget is used up.
+    """
 
     PENDING = "pending"
+    BLOCKED = "blocked"
     RUNNING = "running"
     FINISHING = "finishing"
     COMMITTED = "committed"
@@ -61,27 +78,43 @@ class State(StrEnum):
 
 
 LIVE = frozenset({State.RUNNING, State.FINISHING})
+DONE = frozenset({State.COMMITTED, State.CACHED})
+SETTLED = DONE | {State.QUARANTINED}
+WAITING = frozenset({State.PENDING, State.BLOCKED, State.HELD})
 JobState = Literal["running", "done", "budget", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A take handed to a slot. The precision is set only where a retry departs from the plan; the key stays."""
+    """A take handed to a slot. The precision is set only where a retry departs from the plan; the key stays.
+
+    copy: another attempt at the take is at work, and late.
+    """
 
     take: Take
     attempt: int
     precision: str | None = None
     low_memory: bool = False
+    copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A take given up without an attempt, because one that it comes after was given up."""
+
+    take: Take
+    upstream: int
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What became of a take after a report.
 
-    ``superseded``: the report came from an attempt that no longer owns the take, and was not counted.
+    ``superseded``: the report came from an attempt that no longer owns the take, and changed nothing but, where the
+    take was settled without it, the books. ``outlived``: the attempt has ended, and another goes on with the take.
     """
 
-    kind: Literal["committed", "retry", "quarantine", "superseded"]
+    kind: Literal["committed", "retry", "quarantine", "superseded", "outlived"]
     error: ErrorClass | None = None
     delay: float = 0.0
     slot_retired: bool = False

@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from actors.dispatcher import DispatcherActor, dispatcher_name
+from actors.draining import draining_nodes
 from actors.gang import Gang
 from actors.job import NAMESPACE, JobSpec
 from actors.lending import Borrower, Lender, at_most
@@ -45,6 +46,7 @@ class _Job:
     runner: asyncio.Task[None] | None = None
     result: dict[str, Any] | None = None
     stopping: bool = False
+    paused: str | None = None
 
     @property
     def state(self) -> str:
@@ -103,16 +105,37 @@ class Pool:
         """The last status of a job that is over; None while it runs."""
         return self._known(job_id).result
 
-    async def stop(self, job_id: str, reason: str) -> None:
-        """Ends a job: its gangs at once, what is being finished after a moment. Returns when all that is gone."""
+    async def pause(self, job_id: str, reason: str) -> None:
+        """Lets a job's takes at work be rendered, as long as ``farm.drain_s`` allows, and frees its gangs."""
+        job = self._known(job_id)
+        if job.state != "running":
+            return
+        job.paused = reason
+        self._lender.pause(job.borrower)
+        if job.dispatcher is not None:  # one that is being started is told then
+            await _or_dead(job.dispatcher.pause.remote(reason))
+
+    async def resume(self, job_id: str) -> None:
+        """A job that was paused goes on."""
+        job = self._known(job_id)
+        job.paused = None
+        self._lender.resume(job.borrower)
+        if job.dispatcher is not None:
+            await _or_dead(job.dispatcher.resume.remote())
+
+    async def stop(self, job_id: str, reason: str, grace_s: float = 0.0) -> None:
+        """Ends a job: its gangs at once, or when takes at work that can be rendered within ``grace_s`` are, and what is
+        being finished after a moment. Returns when all that is gone.
+        """
         job = self._known(job_id)
         if job.result is not None or job.runner is None:
             return
-        ends = time.monotonic() + job.spec.farm.stop_s
+        stop_s = job.spec.farm.stop_s
+        ends = time.monotonic() + max(stop_s, grace_s + stop_s / 2)
         job.stopping = True
         self._lender.close(job.borrower)
         if job.dispatcher is not None:
-            await at_most(_STOP_CALL_S, _or_dead(job.dispatcher.stop.remote("stopped", reason)))
+            await at_most(grace_s + _STOP_CALL_S, _or_dead(job.dispatcher.stop.remote("stopped", reason, grace_s)))
         await self._lender.end_all(job.borrower)
         await asyncio.wait([job.runner], timeout=max(1.0, 0.8 * (ends - time.monotonic())))
         if not job.runner.done() and job.dispatcher is not None:
@@ -158,9 +181,9 @@ class Pool:
         return job is not None and job.state == "running" and self._lender.may_keep(job.borrower, gang_id)
 
     async def give_back(self, job_id: str, gang_id: str) -> None:
-        """The gang is idle and well. It stays warm, unless its job was stopped: then nothing of it may be left."""
+        """The gang is idle and well. It stays warm, unless its job was stopped or paused: then nothing may be left."""
         job = self._known(job_id)
-        await self._lender.give_back(job.borrower, gang_id, end=job.stopping)
+        await self._lender.give_back(job.borrower, gang_id, end=job.stopping or job.paused is not None)
 
     async def lost(self, job_id: str, gang_id: str, why: str) -> None:
         """Ends a gang that is not well. Returns when its processes are confirmed gone."""
@@ -176,6 +199,8 @@ class Pool:
             try:
                 job.dispatcher = await self._start_dispatcher(job, life)
                 job.process = await job.dispatcher.identity.remote()
+                if job.paused is not None:
+                    await job.dispatcher.pause.remote(job.paused)
                 job.result = await job.dispatcher.run.remote()
                 break
             except RayActorError as error:
@@ -211,10 +236,20 @@ class Pool:
             silent = [name for name, job in self._jobs.items() if now - job.heard > job.spec.farm.heartbeat_lapse_s]
             for name in silent:
                 log.warning("job %s: no heartbeat of its owner, ending it", name)
-            chores = [*(self.close(name) for name in silent), self._lender.end_stale()]
+            chores = [*(self.close(name) for name in silent), self._lender.end_stale(), self._vacate()]
             for outcome in await asyncio.gather(*chores, return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     log.error("the pool could not clean up", exc_info=outcome)
+
+    async def _vacate(self) -> None:
+        """Frees nodes that are about to go."""
+        nodes = await asyncio.to_thread(draining_nodes)
+        if not nodes:
+            return
+        for name in await self._lender.vacate(nodes):
+            job = self._jobs.get(name)
+            if job is not None and job.dispatcher is not None:
+                await at_most(_STOP_CALL_S, _or_dead(job.dispatcher.vacate.remote(list(nodes))))
 
     def _known(self, job_id: str) -> _Job:
         if job_id not in self._jobs:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from actors.job import InputRules, RenderSetup
-from actors.rendering import Frames, OnStage, Order, fetch_planned
+from actors.pieces import HELPED, long_of, pieces_kept
+from actors.rendering import Frames, OnStage, Order
 
 log = logging.getLogger(__name__)
 FULL_PRECISION = {"transformer": "float32", "autoencoder": "float32", "text_encoder": "float32"}
@@ -22,7 +26,8 @@ class PipelineRenderer:
         self._group: Any = None
         self._pipeline: Any = None
         self._precision: Mapping[str, str] = {}
-        self._condition: Any = None
+        self._told: Any = None
+        self._long: Any = None
 
     def load(self) -> None:
         import torch
@@ -61,43 +66,57 @@ class PipelineRenderer:
         return str(layout)
 
     def prepare(self, order: Order, rules: InputRules, on_stage: OnStage) -> None:
-        self._condition = None
+        self._told = None
         wanted = FULL_PRECISION if order.get("precision") == "float32" else self._setup.precision
         if dict(wanted) != dict(self._precision):
             on_stage("load", 0, 0)
             self._load(wanted)
-        if self._setup.rank == 0 and order.get("image_uri"):
-            on_stage("inputs", 0, 0)
-            self._condition = self._condition_of(order, rules)
+        self._long = long_of(order, rules if self._setup.rank == 0 else None, self._precision)
+        if self._setup.rank == 0:
+            with self._memory(order):
+                self._told = self._told_of(order, rules, on_stage)
 
     def render(self, order: Order, on_stage: OnStage) -> Frames | None:
+        with self._memory(order):
+            return self._rendered(order, on_stage)
+
+    def _rendered(self, order: Order, on_stage: OnStage) -> Frames | None:
+        from actors.inputs import clip_of, is_given
+        from model.conditions.takes import decode, sample
+
+        task, clip = order["task"], clip_of(order, self._pipeline.folder.frame_stride)
         on_stage("denoise", 0, int(order["steps"]))
-        latents = self._pipeline.denoise(
-            prompt=order["prompt"],
-            negative_prompt=order.get("negative_prompt"),
-            width=int(order["render_width"]),
-            height=int(order["render_height"]),
-            frames=int(order["render_frames"]),
-            seed=int(order["seed"]),
-            steps=int(order["steps"]),
-            guidance_scale=float(order["guidance_scale"]),
-            condition=self._condition,
-            group=self._group,
-            on_step=lambda step, steps: on_stage("denoise", step, steps),
-        )
-        self._condition = None
-        if self._setup.rank != 0:
+        told, self._told = self._told, None
+        with pieces_kept(self._long):
+            sampled = sample(
+                self._pipeline,
+                task,
+                order["prompt"],
+                clip,
+                negative_prompt=order.get("negative_prompt"),
+                seed=int(order["seed"]),
+                steps=int(order["steps"]),
+                guidance_scale=float(order["guidance_scale"]),
+                told=told,
+                strength=order.get("strength"),
+                draw_first=task == "loop" and not is_given(order, "image"),
+                long=self._long,
+                group=self._group,
+                on_stage=on_stage,
+            )
+        if self._setup.rank == 0 and order.get("helper") and self._long.keeper.made:
+            on_stage(HELPED, 1, 1)
+        if self._setup.rank != 0 or order.get("helper"):
             return None
         on_stage("decode", 0, 0)
-        if order.get("low_memory") and self._setup.device == "cuda":
-            return self._decode_alone(latents)
-        frames: Frames = self._pipeline.decode(latents)
-        return frames
+        return decode(self._pipeline, sampled, task, clip, on_latent=partial(on_stage, "decode"))
 
     def _load(self, precision: Mapping[str, str]) -> None:
         from model import Pipeline
 
-        self._pipeline = None  # the old weights go before the new ones come
+        # The old weights go before the new ones come, and should those find no room, this rank has loaded nothing.
+        self._pipeline, self._told, self._precision = None, None, {}
+        gc.collect()
         setup = self._setup
         self._pipeline = Pipeline.from_pretrained(
             setup.model_folder,
@@ -109,24 +128,23 @@ class PipelineRenderer:
         )
         self._precision = precision
 
+    def _memory(self, order: Order) -> AbstractContextManager[Any]:
+        """How a take is rendered for which memory has run out before."""
+        return self._pipeline.saving_memory() if order.get("low_memory") else nullcontext()
+
     def _heads(self) -> int:
         return int(self._pipeline.folder.transformer["num_attention_heads"])
 
-    def _condition_of(self, order: Order, rules: InputRules) -> Any:
-        image = fetch_planned(order, "image_uri", rules)
-        size = int(order["render_width"]), int(order["render_height"]), int(order["render_frames"])
-        return self._pipeline.condition_i2v(image, *size)
+    def _told_of(self, order: Order, rules: InputRules, on_stage: OnStage) -> Any:
+        """What the checkpoint is told of the take's inputs; None where it has none."""
+        from actors.inputs import COLUMNS, clip_of, inputs_of, is_given
 
-    def _decode_alone(self, latents: Any) -> Frames:
-        """Decodes with the transformers moved out of the device's memory meanwhile."""
-        import torch
-
-        try:
-            for expert in self._pipeline.experts:
-                expert.to("cpu")
-            torch.cuda.empty_cache()
-            frames: Frames = self._pipeline.decode(latents)
-            return frames
-        finally:
-            for expert in self._pipeline.experts:
-                expert.to(self._setup.device)
+        if not any(is_given(order, name) for name in COLUMNS):
+            return None
+        on_stage("inputs", 0, 0)
+        stride = self._pipeline.folder.frame_stride
+        given = inputs_of(order, rules, stride, lambda: on_stage("inputs", 0, 0))
+        if given is None:
+            return None
+        on_stage("condition", 0, 0)
+        return self._pipeline.condition(order["task"], given, clip_of(order, stride))

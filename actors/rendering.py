@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from actors.errors import ErrorClass, classify
 from actors.job import InputRules, RenderSetup
+from catalogs.tasks import INPUTS
 from infra.inputs import fetch_input
 from model.errors import InputError
 
@@ -55,8 +56,9 @@ class Renderer(Protocol):
         """
 
 
-INPUTS = {"image_uri": "image_sha256"}
-"""Columns of the plan that name an input, and where its digest stands."""
+def name_of(order: Order) -> str:
+    """A take's name for people."""
+    return f"{order['show']}/{order['shot_id']} take {order['take']}"
 
 
 def fetch_planned(order: Order, column: str, rules: InputRules) -> bytes:

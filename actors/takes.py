@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 Shape = tuple[int, int, int]
 """Rendered width, height and frames: takes of one shape run one after another without a new warm-up."""
+
+Urgency = tuple[int, float]
 
 AFFINITY = 0.5
 """A gang keeps its shape as long as the next take of it costs at least this share of the largest that waits."""
@@ -15,7 +17,11 @@ AFFINITY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One take to render. Times are seconds since the epoch, costs and budgets are GPU seconds."""
+    """One take to render. Times are seconds since the epoch, costs and budgets are GPU seconds.
+
+    after: takes that must be settled before this one may start; needs: how many of them must be done, all by default.
+    gangless: nothing is rendered for it (its picture is another take's), so it asks for no gang.
+    """
 
     id: int
     shot: tuple[str, str]
@@ -26,10 +32,22 @@ class Take:
     deadline: float | None = None
     not_before: float | None = None
     budget: float | None = None
+    after: tuple[int, ...] = ()
+    needs: int | None = None
+    gangless: bool = False
+
+    @property
+    def urgency(self) -> Urgency:
+        """Lower is more urgent: priority first, then the deadline."""
+        return -self.priority, inf if self.deadline is None else self.deadline
+
+    def hurried(self, urgency: Urgency) -> Take:
+        """The same take as urgent as that."""
+        priority, deadline = urgency
+        return replace(self, priority=-priority, deadline=None if deadline == inf else deadline)
 
 
-_Group = tuple[int, float]
-_Entry = tuple[bool, float, int, Take]
+_Entry = tuple[bool, float, int, int, Take]
 
 
 class TakeQueue:
@@ -40,10 +58,10 @@ class TakeQueue:
     """
 
     def __init__(self) -> None:
-        self._groups: dict[_Group, dict[Shape, list[_Entry]]] = {}
-        self._order: list[_Group] = []
-        self._delayed: list[tuple[float, int, bool, Take]] = []
-        self._size = 0
+        self._groups: dict[Urgency, dict[Shape, list[_Entry]]] = {}
+        self._order: list[Urgency] = []
+        self._delayed: list[tuple[float, int, int, bool, Take]] = []
+        self._size = self._pushed = 0
 
     def __len__(self) -> int:
         return self._size
@@ -51,8 +69,9 @@ class TakeQueue:
     def push(self, take: Take, *, front: bool = False, at: float | None = None) -> None:
         """Adds a take, which waits until ``at`` where that is given."""
         self._size += 1
+        self._pushed += 1
         if at is not None:
-            heapq.heappush(self._delayed, (at, take.id, front, take))
+            heapq.heappush(self._delayed, (at, take.id, self._pushed, front, take))
         else:
             self._file(take, front)
 
@@ -81,21 +100,23 @@ class TakeQueue:
 
     def _wake(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
-            _, _, front, take = heapq.heappop(self._delayed)
+            *_, front, take = heapq.heappop(self._delayed)
             self._file(take, front)
 
     def _file(self, take: Take, front: bool) -> None:
-        group = (-take.priority, inf if take.deadline is None else take.deadline)
+        group = take.urgency
         if group not in self._groups:
             self._groups[group] = {}
             heapq.heappush(self._order, group)
-        heapq.heappush(self._groups[group].setdefault(take.shape, []), (not front, -take.cost, take.id, take))
+        self._pushed += 1
+        entries = self._groups[group].setdefault(take.shape, [])
+        heapq.heappush(entries, (not front, -take.cost, take.id, self._pushed, take))
 
 
 def _choose(shapes: dict[Shape, list[_Entry]], near: Shape | None) -> Shape:
     best = min(shapes, key=lambda shape: shapes[shape][0][:3])
     if near is None or near == best or near not in shapes:
         return best
-    behind, cost, _, _ = shapes[best][0]
+    behind, cost, *_ = shapes[best][0]
     retried = not behind
     return near if not retried and shapes[near][0][1] <= cost * AFFINITY else best

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from actors.policy import LIVE, State
+from actors.policy import LIVE, WAITING, State
 
 
 class Tally:
@@ -50,7 +50,7 @@ class Tally:
 
 def _summary(states: Mapping[State, int], unloaded: int) -> dict[str, int]:
     row = {
-        "pending": states.get(State.PENDING, 0) + states.get(State.HELD, 0) + unloaded,
+        "pending": sum(states.get(state, 0) for state in WAITING) + unloaded,
         "running": sum(states.get(state, 0) for state in LIVE),
         "committed": states.get(State.COMMITTED, 0),
         "cached": states.get(State.CACHED, 0),

@@ -1,8 +1,9 @@
 """A renderer without torch, for tests of the farm: it does what the prompt of the take says.
 
 The words of a prompt, each at most once: ``sleep=SECONDS`` (in steps), ``raise=TEXT``, ``nan`` (until fp32 is tried),
-``always-nan``, ``oom``, ``die``, ``hang-once=FILE``, ``die-once=FILE``, ``fail-once=FILE``, ``refuse`` (an input
-fault), ``rank=N`` (the rank that does it; 0 by default).
+``always-nan``, ``oom``, ``oom-once=FILE``, ``die``, ``hang-once=FILE``, ``die-once=FILE``, ``fail-once=FILE``,
+``refuse`` (an input fault), ``rank=N`` (the rank that does it; 0 by default), ``shows=none`` (black), ``shows=one``
+(colour) and ``shows=same`` (frame), until fp32 is tried, and then too with ``for-good``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from model.errors import InputError, NonFinite
 
 
 class FakeRenderer:
-    """Draws a flat picture whose colour is the seed's."""
+    """Draws a light that wanders over a picture whose colour is the seed's."""
 
     def __init__(self, setup: RenderSetup) -> None:
         self.setup = setup
@@ -55,8 +56,18 @@ class FakeRenderer:
             on_stage("denoise", step + 1, steps)
         if self.setup.rank != 0:
             return None
-        shape = (order["render_frames"], order["render_height"], order["render_width"], 3)
-        return np.full(shape, int(order["seed"]) % 256, np.uint8)
+        usual = order["precision"] == "float32" and "for-good" not in words
+        return _drawn(order, "" if usual else words.get("shows", ""))
+
+
+def _drawn(order: Order, look: str) -> Frames:
+    shape = (order["render_frames"], order["render_height"], order["render_width"], 3)
+    frames = np.full(shape, 0 if look == "none" else int(order["seed"]) % 192, np.uint8)
+    if look in ("none", "one"):
+        return frames
+    for number, frame in enumerate(frames):
+        frame[:, 0 if look == "same" else number % frame.shape[1]] = 255
+    return frames
 
 
 def _misbehave(words: dict[str, str], order: Order) -> None:
@@ -64,7 +75,7 @@ def _misbehave(words: dict[str, str], order: Order) -> None:
         raise RuntimeError(words["raise"])
     if "always-nan" in words or ("nan" in words and order["precision"] != "float32"):
         raise NonFinite(1, "latents")
-    if "oom" in words:
+    if "oom" in words or _first_time(words.get("oom-once")):
         raise MemoryError("no room for the latents")
     if _first_time(words.get("hang-once")):
         time.sleep(3600)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from catalogs import plan, read
 from infra.store import open_store
 from infra.store.commits import committed_keys, read_commits
 from infra.store.jobs import put_plan
+from tests.processes import command_line, descendants
 
 FACTS: dict[str, Any] = {
     "name": "fake", "folder": "/nowhere", "digest": "0" * 64, "tasks": ["t2v", "still", "i2v"],
@@ -105,14 +105,8 @@ def eventually(check: Callable[[], Any], *, within_s: float = 60.0, every_s: flo
 
 def workers(*kinds: str) -> list[psutil.Process]:
     """Living processes of Ray actors of these kinds on this machine that belong to this test's cluster."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE and process.cmdline()[:1]:
-                title = process.cmdline()[0]
-                if title.startswith("ray::") and any(kind in title for kind in kinds):
-                    found.append(process)
-    return found
+    titles = ((process, command_line(process)) for process in descendants(os.getpid()))
+    return [process for process, title in titles if title.startswith("ray::") and any(kind in title for kind in kinds)]
 
 
 def kinds(events: Iterable[Mapping[str, Any]]) -> list[str]:

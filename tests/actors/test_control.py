@@ -10,7 +10,6 @@ import textwrap
 import time
 from pathlib import Path
 
-import psutil
 import ray
 
 from actors.client import Connection, render_job
@@ -18,6 +17,7 @@ from actors.dispatcher import dispatcher_name
 from actors.job import NAMESPACE
 from infra.store import StoreOptions
 from tests.actors.farm import assert_whole, commits, eventually, job, kinds, shot, workers
+from tests.processes import assert_gone, descendants, living
 
 ROOT = Path(__file__).parents[2]
 
@@ -179,20 +179,11 @@ def test_kill_9_of_the_owner_leaves_no_process(tmp_path: Path) -> None:
     assert owner.stdout is not None
     try:
         assert owner.stdout.readline().strip() == "rendering"
-        children = psutil.Process(owner.pid).children(recursive=True)
-        names = [" ".join(process.cmdline()[:1]) for process in children]
-        assert any("Rank" in name for name in names), names
+        children = descendants(owner.pid)
+        assert any("Rank" in line for line in living(children)), living(children)
     finally:
         owner.kill()
         owner.wait()
         owner.stdout.close()
 
-    def left() -> list[psutil.Process]:
-        living = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-        # Ray's own agents may linger for up to 90 s.
-        return [child for child in living if not any("agent" in part.lower() for part in child.cmdline())]
-
-    ends = time.monotonic() + 30
-    while left() and time.monotonic() < ends:
-        time.sleep(0.2)
-    assert not [child.cmdline()[:8] for child in left()]
+    assert_gone(children, 30)

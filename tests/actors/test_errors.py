@@ -9,16 +9,15 @@ import pytest
 import ray.exceptions as raised
 import torch
 
-from actors.errors import ErrorClass, GangLost, PolicyRefused, QualityFault, classify
+from actors.errors import ErrorClass, GangLost, ModerationFailed, PolicyRefused, QualityFault, classify
 from actors.rendering import Failure
 from infra.inputs import InputUnreadable
+from infra.media import EncodeError
 from infra.store.errors import ContentMismatch, OutcomeUnknown, StoreUnavailable
 from model.errors import InputError, NonFinite, PeerFailed
 
 
 def no_space() -> Exception:
-    from infra.media import EncodeError
-
     return EncodeError("ffmpeg failed", 1, "av_interleaved_write_frame(): No space left on device")
 
 
@@ -32,7 +31,10 @@ CASES = [
     (MemoryError(), "oom", "shot"),
     (torch.OutOfMemoryError("CUDA out of memory"), "oom", "shot"),
     (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "oom", "shot"),
+    (torch.AcceleratorError("CUDA error: out of memory"), "oom", "shot"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "oom", "shot"),
     (raised.OutOfMemoryError("the memory monitor killed it"), "oom", "shot"),
+    (EncodeError("ffmpeg ended with 1", 1, "Invalid argument"), "internal", "shot"),
     (ValueError("something"), "internal", "shot"),
     (OSError(errno.ENOENT, "no such file"), "internal", "shot"),
     (GangLost("rank 1"), "gang_lost", "farm"),
@@ -45,6 +47,12 @@ CASES = [
     (raised.NodeDiedError("node"), "node", "farm"),
     (raised.ObjectStoreFullError(), "node", "farm"),
     (raised.OutOfDiskError(), "disk", "farm"),
+    (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "gang_lost", "farm"),
+    (EncodeError("ffmpeg was killed by signal 9", -9), "node", "farm"),
+    (ModerationFailed("the hook answers nothing"), "node", "farm"),
+    (ConnectionResetError("by peer"), "node", "farm"),
+    (TimeoutError("no answer"), "node", "farm"),
+    (OSError(errno.EMFILE, "Too many open files"), "node", "farm"),
     (OSError(errno.ENOSPC, "No space left on device"), "disk", "farm"),
     (no_space(), "disk", "farm"),
     (StoreUnavailable("503"), "store", "farm"),

@@ -34,31 +34,29 @@ def test_bad_shots_are_quarantined_and_the_rest_is_done(farm: Connection, tmp_pa
         shot(10, "raise=colour-blind"),
         shot(11, "always-nan"),
         shot(12, "refuse"),
-        shot(13, "oom"),
     ]
     spec = job(tmp_path, shots, gangs_max=2)
     status, events = run(farm, spec)
     assert status["state"] == "done"
-    assert (status["takes"]["committed"], status["takes"]["quarantined"]) == (4, 4)
+    assert (status["takes"]["committed"], status["takes"]["quarantined"]) == (4, 3)
     assert_whole(spec, 4)
     records = given_up(spec)
     assert {name: (record["error_class"], record["attempt"]) for name, record in records.items()} == {
         "s010": ("internal", 3),
         "s011": ("nan", 2),
         "s012": ("input", 1),
-        "s013": ("oom", 3),
     }
     broken = records["s010"]
     assert "RuntimeError: colour-blind" in broken["traceback"]
     assert "_misbehave" in broken["traceback"]
     assert broken["replay"].startswith("rushes render --prompt=raise=colour-blind --show=default")
     assert "RuntimeError: colour-blind" in open_store(spec.store_url).read(broken["log"]).decode()
-    assert sum(event["kind"] == "quarantined" for event in events) == 4
+    assert sum(event["kind"] == "quarantined" for event in events) == 3
     assert "gang_lost" not in kinds(events), "a bad shot must not cost the gang"
     assert status["gpu_s"]["failed"] > 0
 
     again, _ = run(farm, spec)
-    assert (again["takes"]["cached"], again["takes"]["quarantined"], again["takes"]["committed"]) == (4, 4, 0)
+    assert (again["takes"]["cached"], again["takes"]["quarantined"], again["takes"]["committed"]) == (4, 3, 0)
 
 
 def test_nan_is_tried_again_in_fp32_under_the_planned_key(farm: Connection, tmp_path: Path) -> None:
@@ -69,6 +67,60 @@ def test_nan_is_tried_again_in_fp32_under_the_planned_key(farm: Connection, tmp_
     assert (retried["attempt"], retried["notes"]["retried_in"]) == (2, "float32")
     retry = next(event for event in events if event["kind"] == "retry")
     assert (retry["error_class"], retry["spec_key"]) == ("nan", retried["spec_key"])
+
+
+def test_unusable_and_forbidden_films_are_never_committed(farm: Connection, tmp_path: Path) -> None:
+    shots = [
+        shot(0, "a dog runs"),
+        shot(1, "a dog runs shows=none for-good"),
+        shot(2, "a dog runs shows=one"),
+        shot(3, "a dog runs shows=same for-good"),
+        shot(4, "a dog stands still shows=same for-good"),
+        shot(5, "a wicked dog"),
+        shot(6, "an unseemly dog"),
+    ]
+    spec = job(tmp_path, shots, limits={"moderation": "tests.actors.moderator:moderate"})
+    status, _ = run(farm, spec)
+    made = {commit["shot_id"]: commit for commit in commits(spec)}
+    records = given_up(spec)
+    assert (status["state"], sorted(made)) == ("done", ["s000", "s002", "s004"]), records
+    assert (made["s002"]["attempt"], made["s002"]["notes"]["retried_in"]) == (2, "float32")
+    assert {name: (record["error_class"], record["attempt"]) for name, record in records.items()} == {
+        "s001": ("quality", 2),
+        "s003": ("quality", 2),
+        "s005": ("policy", 1),
+        "s006": ("policy", 1),
+    }
+    assert "wholly black" in records["s001"]["message"]
+    assert "it speaks of wickedness" in records["s005"]["message"]
+    assert (records["s005"]["gpu_s"], records["s006"]["gpu_s"] > 0) == (0.0, True)
+    films = [found.path for found in open_store(spec.store_url).list("shots/")]
+    assert len(films) == 3, "nothing of what was refused was uploaded"
+    assert_whole(spec, 3)
+
+
+def test_a_job_whose_moderation_cannot_be_asked_renders_nothing(farm: Connection, tmp_path: Path) -> None:
+    spec = job(tmp_path, [shot(0)], limits={"moderation": "tests.actors.moderator:nobody"})
+    status, events = run(farm, spec)
+    assert (status["state"], status["takes"]["pending"]) == ("failed", 1)
+    assert "no attribute 'nobody'" in status["error"]
+    assert "gang_ready" not in kinds(events)
+
+
+def test_memory_that_ran_out_costs_the_gang_and_not_the_next_take(farm: Connection, tmp_path: Path) -> None:
+    spec = job(tmp_path, [shot(0, f"oom-once={tmp_path / 'marker'}", "rank=1"), shot(1)], gang=2)
+    status, events = run(farm, spec)
+    assert status["takes"]["committed"] == 2
+    assert_whole(spec, 2)
+    hit = next(commit for commit in commits(spec) if commit["shot_id"] == "s000")
+    assert hit["attempt"] == 2
+    lost = next(event for event in events if event["kind"] == "gang_lost")
+    ready = [event["gang"] for event in events if event["kind"] == "gang_ready"]
+    assert (lost["error_class"], lost["gang"]) == ("oom", ready[0])
+    assert len(ready) == len(set(ready)) == 2
+    log = open_store(spec.store_url).read(next(e["log"] for e in events if e["kind"] == "retry")).decode()
+    pids = [int(pid) for pid in log.split("processes ")[1].splitlines()[0].split(",")]
+    assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
 @pytest.mark.parametrize("word", ["die-once", "hang-once"])

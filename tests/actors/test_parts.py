@@ -45,7 +45,7 @@ GONE, NAN, OOM = ErrorClass.GANG_LOST, ErrorClass.NAN, ErrorClass.OOM
         ([OOM, GONE], OOM, True),  # in the middle of an exchange, for all we know
         ([GONE, GONE], GONE, True),
         ([GONE], GONE, True),
-        ([OOM], OOM, False),
+        ([OOM], OOM, True),  # what is left of the memory is in pieces
         ([None, GONE], GONE, True),
     ],
 )
@@ -134,13 +134,34 @@ def test_the_replay_command_survives_any_prompt() -> None:
         "prompt": "--out /etc; rm -rf $HOME 'quoted' `x`\nnext", "show": "default", "task": "t2v", "width": 64,
         "height": 32, "seed": 7, "steps": 4, "guidance_scale": 3.5, "fps": 8.0, "frames": 5, "image_uri": None,
     }  # fmt: skip
-    command = replay_command(row, "/models/a b")
+    command = replay_command(row, "/models/a b", "s3://films")
     words = subprocess.run(
         ["bash", "-c", f"for word in {command.removeprefix('rushes ')}; do printf '%s\\0' \"$word\"; done"],
         capture_output=True, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
     assert words[:2] == ["render", f"--prompt={row['prompt']}"]
     assert {"--seed=7", "--fps=8", "--duration=0.625", "--model=/models/a b", "--guidance-scale=3.5"} <= set(words)
+
+
+def test_the_replay_command_names_what_a_take_starts_from() -> None:
+    row = {"prompt": "on", "show": "a", "seed": 7, "fps": 8.0, "frames": 5, "source_shot": "b"}
+    film, still = "shots/a/b/c.take-001.mp4", "shots/a/b/c.take-001.png"
+
+    def words(task: str, **more: str) -> list[str]:
+        return (
+            replay_command({**row, "task": task, **more}, "default", "s3://films/x")
+            .partition("--out=./replay")[2]
+            .split()
+        )
+
+    assert words("extend", source_media=film) == [f"--video=s3://films/x/{film}"]
+    assert words("i2v", source_media=still) == [f"--image=s3://films/x/{still}"]
+    last = words("i2v", source_media=film)
+    assert last[:2] == ["--image=frame.png", "#"] and last[3:] == ["the", "last", "frame", "of", f"s3://films/x/{film}"]
+    assert "the first frame" in " ".join(words("i2v", source_media=film, source_frame="first"))
+    assert "frame of a take of a/b, which does not stand" in " ".join(words("i2v")), "given up with what it waits for"
+    assert words("extend")[:2] == ["--video=film.mp4", "#"]
+    assert words("t2v") == []
 
 
 def test_a_long_log_keeps_its_beginning_and_its_end() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from actors.errors import ErrorClass
@@ -12,14 +14,20 @@ from actors.takes import Take, TakeQueue
 LARGE, SMALL = (64, 64, 17), (32, 32, 5)
 
 
-def made(*takes: Take, **policy: object) -> Scheduler:
-    scheduler = Scheduler(Policy(**policy))  # type: ignore[arg-type]
+def made(*takes: Take, **policy: Any) -> Scheduler:
+    scheduler = Scheduler(Policy(**policy))
     scheduler.add(takes)
     return scheduler
 
 
-def take(number: int, **more: object) -> Take:
-    return Take(number, ("show", f"s{number}"), **more)  # type: ignore[arg-type]
+def take(number: int, **more: Any) -> Take:
+    return Take(number, ("show", f"s{number}"), **more)
+
+
+def handed(scheduler: Scheduler, slot: str, now: float) -> int | None:
+    """The take that a slot is handed; None where it gets none."""
+    given = scheduler.next(slot, now)
+    return None if given is None else given.take.id
 
 
 def order(scheduler: Scheduler, now: float = 0.0) -> list[int]:
@@ -73,7 +81,7 @@ def test_a_retry_goes_first() -> None:
 
 @pytest.mark.parametrize(
     ("error", "attempts"),
-    [("input", 1), ("policy", 1), ("nan", 2), ("oom", 3), ("quality", 3), ("internal", 3)],
+    [("input", 1), ("policy", 1), ("nan", 2), ("oom", 3), ("quality", 2), ("internal", 3)],
 )
 def test_faults_of_the_shot_count_to_quarantine(error: str, attempts: int) -> None:
     scheduler = made(take(0))
@@ -88,13 +96,21 @@ def test_faults_of_the_shot_count_to_quarantine(error: str, attempts: int) -> No
     assert scheduler.accounts.failed == 2.0 * attempts
 
 
-def test_nan_is_tried_in_fp32_and_memory_with_less_of_it() -> None:
+@pytest.mark.parametrize("error", ["nan", "quality"])
+def test_what_came_out_unusable_is_tried_once_more_in_fp32(error: str) -> None:
     scheduler = made(take(0))
     scheduler.next("a", 0.0)
-    scheduler.failed(0, 1, ErrorClass.NAN, 0.0)
-    second = scheduler.next("a", 0.0)
-    assert second is not None
-    assert (second.precision, second.low_memory) == ("float32", False)
+    assert scheduler.failed(0, 1, ErrorClass.OOM, 0.0).kind == "retry"
+    scheduler.next("a", 0.0)
+    # What went wrong before does not take this chance away.
+    assert scheduler.failed(0, 2, ErrorClass(error), 0.0).kind == "retry"
+    third = scheduler.next("a", 0.0)
+    assert third is not None
+    assert (third.precision, third.low_memory) == ("float32", True)
+    assert scheduler.failed(0, 3, ErrorClass(error), 0.0).kind == "quarantine"
+
+
+def test_memory_that_ran_out_is_tried_with_less_of_it() -> None:
     scheduler = made(take(0))
     scheduler.next("a", 0.0)
     scheduler.failed(0, 1, ErrorClass.OOM, 0.0)
@@ -293,3 +309,119 @@ def test_a_take_comes_in_once() -> None:
     scheduler = made(take(0))
     with pytest.raises(ValueError, match="added before"):
         scheduler.add([take(0)])
+
+
+def done(scheduler: Scheduler, number: int, attempt: int = 1) -> None:
+    scheduler.rendered(number, attempt, 1.0)
+    scheduler.committed(number, attempt)
+
+
+def test_a_take_waits_for_those_that_it_comes_after() -> None:
+    scheduler = made(take(2, after=(1,), cost=9.0), take(1, after=(0,), cost=5.0), take(0), take(3, cost=0.5))
+    assert scheduler.waiting == 2
+    assert scheduler.counts()["pending"] == 4
+    first, other = scheduler.next("a", 0.0), scheduler.next("b", 0.0)
+    assert first is not None
+    assert other is not None
+    assert (first.take.id, other.take.id) == (0, 3)  # chains of their own run side by side
+    assert scheduler.next("c", 0.0) is None
+    assert scheduler.state == "running"
+    done(scheduler, 0)
+    second = scheduler.next("a", 0.0)
+    assert second is not None
+    assert second.take.id == 1
+    scheduler.failed(1, 1, ErrorClass.INTERNAL, 0.0)
+    assert handed(scheduler, "a", 0.0) == 1
+    done(scheduler, 1, 2)
+    assert order(scheduler) == [2]
+    done(scheduler, 3)
+    assert scheduler.state == "done"
+
+
+def test_a_take_given_up_takes_with_it_what_comes_after() -> None:
+    scheduler = made(*(take(number, after=(number - 1,) if number else ()) for number in range(4)), take(9))
+    assert handed(scheduler, "a", 0.0) == 0
+    scheduler.failed(0, 1, ErrorClass.INPUT, 0.0)
+    assert [(orphan.take.id, orphan.upstream) for orphan in scheduler.take_orphans()] == [(1, 0), (2, 1), (3, 2)]
+    assert scheduler.take_orphans() == []
+    assert scheduler.counts()["quarantined"] == 4
+    assert order(scheduler) == [9]
+    assert scheduler.state == "done"
+    scheduler.add([take(10, after=(3, 9))])  # loaded later
+    assert [(orphan.take.id, orphan.upstream) for orphan in scheduler.take_orphans()] == [(10, 3)]
+
+
+def test_one_take_of_several_is_enough_where_it_says_so_but_all_are_waited_for() -> None:
+    scheduler = made(take(0), take(1), take(2, after=(0, 1), needs=1))
+    given = [scheduler.next("a", 0.0), scheduler.next("b", 0.0)]
+    assert [entry.take.id for entry in given if entry] == [0, 1]
+    done(scheduler, 1)
+    assert scheduler.next("a", 0.0) is None
+    scheduler.failed(0, 1, ErrorClass.INPUT, 0.0)
+    assert scheduler.take_orphans() == []
+    assert order(scheduler) == [2]
+    scheduler = made(take(0), take(1), take(2, after=(0, 1), needs=1))
+    for number, slot in enumerate("ab"):
+        scheduler.next(slot, 0.0)
+        scheduler.failed(number, 1, ErrorClass.INPUT, 0.0)
+    assert [(orphan.take.id, orphan.upstream) for orphan in scheduler.take_orphans()] == [(2, 1)]
+
+
+def test_what_was_settled_before_the_job_is_known() -> None:
+    scheduler = Scheduler(expected=2)
+    scheduler.note_settled(0, done=True)
+    scheduler.note_settled(1, done=False)
+    scheduler.add([take(10, after=(0,)), take(11, after=(0, 1))])
+    assert [(orphan.take.id, orphan.upstream) for orphan in scheduler.take_orphans()] == [(11, 1)]
+    assert order(scheduler) == [10]
+
+
+def test_a_take_is_as_urgent_as_the_most_urgent_one_that_waits_for_it() -> None:
+    scheduler = made(take(0), take(1, after=(0,)), take(2, cost=50.0, priority=3))
+    scheduler.add([take(3, after=(1,), priority=5), take(4, after=(5,), deadline=9.0), take(5), take(6, deadline=7.0)])
+    assert order(scheduler) == [0, 1, 3, 2, 6, 5, 4]
+
+
+def test_hurry_does_not_shorten_a_back_off() -> None:
+    scheduler = made(take(0, not_before=50.0))
+    scheduler.add([take(1, after=(0,), priority=5)])
+    assert order(scheduler, 49.0) == []
+    assert handed(scheduler, "a", 50.0) == 0
+    verdict = scheduler.failed(0, 1, ErrorClass.STORE, 50.0)
+    scheduler.add([take(2, after=(0,), priority=9)])
+    assert scheduler.next("a", 50.0) is None
+    assert order(scheduler, 50.0 + verdict.delay) == [0, 2, 1]
+
+
+def test_takes_that_wait_for_one_another_stop_the_job_with_a_reason() -> None:
+    scheduler = made(take(0, after=(1,)), take(1, after=(0,)), take(2))
+    assert order(scheduler) == [2]
+    assert scheduler.state == "failed"
+    assert scheduler.reason is not None
+    assert "2 takes wait for others" in scheduler.reason
+    with pytest.raises(ValueError, match="waits for itself"):
+        made(take(0, after=(0,)))
+
+
+def test_a_take_whose_upstream_is_out_of_budget_waits_for_more_of_it() -> None:
+    scheduler = made(take(0, budget=1.0), take(1, after=(0,)))
+    scheduler.charge(("show", "s0"), 2.0)
+    assert scheduler.next("a", 0.0) is None
+    assert (scheduler.state, scheduler.counts()["pending"]) == ("budget", 2)
+
+
+def test_a_take_without_a_picture_of_its_own_asks_for_no_gang() -> None:
+    scheduler = made(take(0), take(1, after=(0,), gangless=True, cost=0.0))
+    assert order(scheduler) == [0]
+    assert (scheduler.waiting, scheduler.rendering, scheduler.state) == (0, 0, "running")
+    assert scheduler.next("a", 0.0) is None
+    given = scheduler.next_gangless(0.0)
+    assert given is not None
+    assert (given.take.id, scheduler.live, scheduler.rendering) == (1, 1, 0)
+    scheduler.failed(1, 1, ErrorClass.STORE, 0.0)
+    assert scheduler.next_gangless(0.0) is None
+    given = scheduler.next_gangless(scheduler.next_due(gangless=True) or 0.0)
+    assert given is not None
+    assert given.attempt == 2
+    assert scheduler.committed(1, 2).kind == "committed"
+    assert (scheduler.state, scheduler.counts()["committed"]) == ("done", 2)

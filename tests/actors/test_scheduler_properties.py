@@ -18,16 +18,31 @@ SLOTS = ("a", "b", "c")
 seconds = st.floats(0.0, 50.0)
 takes = st.lists(
     st.builds(
-        lambda shot, shape, shard, cost, priority, deadline, wait: {
+        lambda shot, shape, shard, cost, priority, deadline, wait, behind, enough, gangless: {
             "shot": ("show", f"s{shot}"), "shape": (shape, shape, 1), "shard": shard, "cost": cost,
-            "priority": priority, "deadline": deadline, "not_before": wait,
+            "priority": priority, "deadline": deadline, "not_before": wait, "behind": behind, "enough": enough,
+            "gangless": gangless,
         },
         st.integers(0, 5), st.integers(1, 3), st.integers(0, 3), st.floats(0.5, 100), st.integers(-2, 2),
         st.none() | st.floats(0, 100), st.none() | st.floats(0, 100),
+        # Takes that this one comes after, as steps back in the list, and whether one of them is enough.
+        st.sets(st.integers(1, 8), max_size=3), st.booleans(), st.integers(0, 3).map(lambda number: number == 0),
     ),
     min_size=1, max_size=20,
 )  # fmt: skip
 budgets = st.dictionaries(st.integers(0, 5), st.floats(1, 120), max_size=3)
+
+
+def made(number, row, caps, chained):
+    """A take of the list; what it comes after stands before it, so that no two wait for one another."""
+    row = dict(row)
+    behind, enough, gangless = row.pop("behind"), row.pop("enough"), row.pop("gangless")
+    after = tuple(number - back for back in sorted(behind)) if chained else ()
+    budget = caps.get(int(row["shot"][1][1:]))
+    return Take(
+        id=number, budget=budget, after=after, needs=1 if enough and after else None, gangless=gangless and chained,
+        **row,
+    )  # fmt: skip
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -38,16 +53,25 @@ class SchedulerMachine(RuleBasedStateMachine):
     @initialize(
         rows=takes, caps=budgets, cap=st.none() | st.floats(1, 500), farm=st.integers(3, 30),
         given_up=st.integers(2, 50), done=st.sets(st.integers(0, 19), max_size=4),
-        gone=st.sets(st.integers(0, 19), max_size=2),
+        gone=st.sets(st.integers(0, 19), max_size=2), shuffle=st.randoms(use_true_random=False),
+        chained=st.booleans(),
     )  # fmt: skip
-    def start(self, rows, caps, cap, farm, given_up, done, gone):
-        self.takes = [Take(id=i, budget=caps.get(int(row["shot"][1][1:])), **row) for i, row in enumerate(rows)]
+    def start(self, rows, caps, cap, farm, given_up, done, gone, shuffle, chained):
+        self.takes = [made(number, row, caps, chained) for number, row in enumerate(rows)]
         self.settled = len(done) + len(gone)
-        self.policy = Policy(budget_gpu_s=cap, farm_faults=farm, quarantines=given_up)
+        self.policy = Policy(
+            budget_gpu_s=cap, farm_faults=farm, quarantines=given_up, straggler_factor=1.1, straggler_s=1.0
+        )
         self.scheduler = Scheduler(self.policy, expected=len(self.takes))
         self.scheduler.add_settled(0, cached=len(done), seconds=7.0 * len(done))
         self.scheduler.add_settled(1, quarantined=len(gone))
-        self.scheduler.add(self.takes)
+        # Those before the first take were settled before the job: even ones done, odd ones given up.
+        for number in {other for take in self.takes for other in take.after if other < 0}:
+            self.scheduler.note_settled(number, done=number % 2 == 0)
+        arriving = list(self.takes)
+        shuffle.shuffle(arriving)
+        for piece in (arriving[::2], arriving[1::2]):
+            self.scheduler.add(piece)
         self.now = 0.0
         self.out: dict[str, Assignment] = {}
         self.finishing: list[tuple[Assignment, float]] = []
@@ -55,6 +79,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.cached = 7.0 * len(done)
         self.committed: Counter[int] = Counter()
         self.handed: Counter[int] = Counter()
+        self.orphans: set[int] = set()
+        self.losers: set[tuple[int, int]] = set()  # attempts at work on takes that another has settled
+        self.held = False
 
     @rule(by=st.floats(0, 100))
     def wait(self, by):
@@ -67,22 +94,94 @@ class SchedulerMachine(RuleBasedStateMachine):
         given = self.scheduler.next(slot, self.now, near and (near, near, 1))
         if given is None:
             return
+        assert not self.held
         take = given.take
         assert take.id not in {other.take.id for other in self.out.values()}
         assert take.id not in {other.take.id for other, _ in self.finishing}
         assert not self.committed[take.id]
+        assert not take.gangless
+        self.check_start(given)
+        self.out[slot] = given
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), ranks=st.integers(1, 2))
+    def begin(self, data, ranks):
+        given = self.out[data.draw(st.sampled_from(sorted(self.out)))]
+        self.scheduler.began(given.take.id, given.attempt, self.now, ranks)
+
+    @rule(slot=st.sampled_from(SLOTS))
+    def take_copy(self, slot):
+        """Of a straggler, by a gang that is idle: of one attempt, elsewhere, once."""
+        if slot in self.out:
+            return
+        late, given = self.scheduler.overdue(self.now), self.scheduler.next_copy(slot, self.now)
+        assert given is None or late > 0
+        if given is None:
+            return
+        take = given.take.id
+        assert given.copy and not self.held and not self.committed[take]
+        assert [other.take.id for other in self.out.values()].count(take) == 1
+        assert take not in {other.take.id for other, _ in self.finishing}
+        self.handed[take] += 1
+        assert given.attempt == self.handed[take]
+        self.out[slot] = given
+        assert self.scheduler.next_copy("another", self.now) is None or self.scheduler.overdue(self.now) < late
+
+    @rule()
+    def hold(self):
+        self.scheduler.hold("a pause")
+        self.held = True
+
+    @rule()
+    def go_on(self):
+        self.scheduler.go_on()
+        self.held = False
+
+    @rule()
+    def take_gangless(self):
+        given = self.scheduler.next_gangless(self.now)
+        if given is not None:
+            assert given.take.gangless and not self.held
+            self.check_start(given)
+            self.finishing.append((given, 0.0))
+
+    def check_start(self, given):
+        take = given.take
         assert take.not_before is None or take.not_before <= self.now
+        states = [self.fate(other) for other in take.after]
+        assert None not in states
+        assert sum(states) >= (len(states) if take.needs is None else take.needs)
         self.handed[take.id] += 1
         assert given.attempt == self.handed[take.id]
-        self.out[slot] = given
+
+    def fate(self, take):
+        """True: done. False: given up. None: not settled."""
+        if take < 0:
+            return take % 2 == 0
+        state = self.scheduler.state_of(take)
+        return {State.COMMITTED: True, State.CACHED: True, State.QUARANTINED: False}.get(state)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), spent=seconds)
     def finish_rendering(self, data, spent):
         slot = data.draw(st.sampled_from(sorted(self.out)))
         given = self.out.pop(slot)
-        assert self.scheduler.rendered(given.take.id, given.attempt, spent)
-        self.finishing.append((given, spent))
+        assert self.scheduler.rendered(given.take.id, given.attempt, spent) != self.lost(given)
+        if self.lost(given):
+            self.spent += spent
+            self.losers.discard((given.take.id, given.attempt))
+        else:
+            self.finishing.append((given, spent))
+
+    def lost(self, given):
+        """Whether another attempt has settled the take: what this one has used is duplicate."""
+        return (given.take.id, given.attempt) in self.losers
+
+    def settled_by(self, given):
+        """The take is done: attempts beside this one are at work for nothing."""
+        self.committed[given.take.id] += 1
+        beside = [*self.out.values(), *(other for other, _ in self.finishing)]
+        self.losers |= {(other.take.id, other.attempt) for other in beside if other.take.id == given.take.id}
 
     @precondition(lambda self: self.finishing)
     @rule(data=st.data(), how=st.sampled_from(["commit", "adopt", "store", "disk", "internal", "finisher"]))
@@ -90,10 +189,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         given, spent = self.finishing.pop(data.draw(st.integers(0, len(self.finishing) - 1)))
         take, attempt = given.take.id, given.attempt
         self.spent += spent
+        lost = self.lost(given)
+        self.losers.discard((take, attempt))
         if how in ("commit", "adopt"):
             verdict = self.scheduler.committed(take, attempt, adopted=how == "adopt", finisher="f")
-            assert verdict.kind == "committed"
-            self.committed[take] += 1
+            assert verdict.kind == ("superseded" if lost else "committed")
+            if not lost:
+                self.settled_by(given)
         elif how == "finisher":
             self.scheduler.finisher_died("f", self.now, take, attempt)
         else:
@@ -105,8 +207,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         given = self.out.pop(data.draw(st.sampled_from(sorted(self.out))))
         verdict = self.scheduler.failed(given.take.id, given.attempt, error, self.now, spent)
         self.spent += spent
+        assert (verdict.kind == "superseded") == self.lost(given)
+        self.losers.discard((given.take.id, given.attempt))
         assert (verdict.kind == "quarantine") == (self.scheduler.state_of(given.take.id) is State.QUARANTINED)
-        assert error.whose == "shot" or verdict.kind == "retry"
+        assert error.whose == "shot" or verdict.kind != "quarantine"
+        if given.take.id in self.at_work():
+            assert verdict.kind in ("outlived", "superseded"), "another attempt is at work: nothing is decided"
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), spent=seconds, how=st.sampled_from(["die", "release", "found"]))
@@ -114,6 +220,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         slot = data.draw(st.sampled_from(sorted(self.out)))
         given = self.out.pop(slot)
         take, attempt = given.take.id, given.attempt
+        lost = self.lost(given)
+        self.losers.discard((take, attempt))
         if how == "die":
             self.scheduler.died(slot, self.now, take, attempt, spent)
             self.spent += spent
@@ -121,9 +229,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.scheduler.released(take, attempt, self.now, spent)
             self.spent += spent
         else:
-            assert self.scheduler.found(take, attempt, 7.0, ours=False).kind == "committed"
-            self.cached += 7.0
-            self.committed[take] += 1
+            verdict = self.scheduler.found(take, attempt, 7.0, ours=False)
+            assert verdict.kind == ("superseded" if lost else "committed")
+            if not lost:
+                self.cached += 7.0
+                self.settled_by(given)
 
     @rule(take=st.integers(0, 19), late=st.integers(1, 3))
     def late_report(self, take, late):
@@ -131,10 +241,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         if take >= len(self.takes):
             return
         attempt = self.handed[take] - late
+        beside = [*self.out.values(), *(other for other, _ in self.finishing)]
+        if (take, attempt) in {(other.take.id, other.attempt) for other in beside}:
+            return  # not late: it has a copy beside it
         before = self.scheduler.counts(), self.scheduler.accounts.as_dict()
         assert self.scheduler.committed(take, attempt).kind == "superseded"
         assert self.scheduler.failed(take, attempt, ErrorClass.INTERNAL, self.now, 9.0).kind == "superseded"
         assert (self.scheduler.counts(), self.scheduler.accounts.as_dict()) == before
+
+    def at_work(self):
+        """Takes that an attempt is at work on which may still settle them."""
+        beside = [*self.out.values(), *(other for other, _ in self.finishing)]
+        return {other.take.id for other in beside if not self.lost(other)}
 
     @invariant()
     def nothing_is_lost(self):
@@ -142,7 +260,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert (
             sum(counts[name] for name in counts if name != "total") == counts["total"] == len(self.takes) + self.settled
         )
-        assert counts["running"] == len(self.out) + len(self.finishing)
+        assert counts["running"] == len(self.at_work())
+        assert self.scheduler.rendering == len(self.out)
         shards = self.scheduler.shards()
         assert sum(row["total"] for row in shards) == counts["total"]
         assert sum(row["done"] for row in shards) == counts["committed"] + counts["cached"]
@@ -151,6 +270,28 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_done_twice(self):
         assert all(times == 1 for times in self.committed.values())
+
+    @invariant()
+    def only_those_are_lost_that_cannot_have_what_they_need(self):
+        for orphan in self.scheduler.take_orphans():
+            assert orphan.take.id not in self.orphans
+            assert orphan.upstream in orphan.take.after
+            assert self.fate(orphan.upstream) is False
+            self.orphans.add(orphan.take.id)
+        for take in self.takes:
+            fates = [self.fate(other) for other in take.after]
+            hopeless = len(fates) - fates.count(False) < (len(fates) if take.needs is None else take.needs)
+            assert hopeless == (take.id in self.orphans)
+            assert not hopeless or not self.handed[take.id]
+
+    @invariant()
+    def nobody_is_less_urgent_than_what_waits_for_it(self):
+        courses = self.scheduler._courses
+        for take in self.takes:
+            if courses[take.id].state is State.BLOCKED:
+                for other in take.after:
+                    if self.fate(other) is None:
+                        assert courses[other].take.urgency <= courses[take.id].take.urgency
 
     @invariant()
     def books_add_up(self):
@@ -164,6 +305,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         sick = len(self.takes) % 2
+        self.scheduler.go_on()
         for _ in range(len(self.takes) * 200):
             if self.scheduler.state != "running":
                 break
@@ -180,17 +322,20 @@ class SchedulerMachine(RuleBasedStateMachine):
         for given, _ in self.finishing:
             self.scheduler.committed(given.take.id, given.attempt)
         self.finishing.clear()
+        if (given := self.scheduler.next_gangless(self.now)) is not None:
+            self.finishing.append((given, 0.0))
         for slot in SLOTS:
             given = self.out.pop(slot, None) or self.scheduler.next(slot, self.now)
+            given = given or self.scheduler.next_copy(slot, self.now)
             if given is None:
                 continue
             if sick:
                 self.scheduler.died(slot, self.now, given.take.id, given.attempt, 1.0)
-            else:
-                assert self.scheduler.rendered(given.take.id, given.attempt, 1.0)
+            elif self.scheduler.rendered(given.take.id, given.attempt, 1.0):  # not so of a copy that has lost
                 assert self.scheduler.committed(given.take.id, given.attempt).kind == "committed"
-        self.now = max(self.now, self.scheduler.next_due() or self.now)
+        for gangless in (False, True):
+            self.now = max(self.now, self.scheduler.next_due(gangless=gangless) or self.now)
 
 
-SchedulerMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+SchedulerMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestScheduler = SchedulerMachine.TestCase
