@@ -68,3 +68,22 @@ def together(before: GpuSeconds, now: GpuSeconds) -> GpuSeconds:
     return GpuSeconds(
         before.rendered + now.rendered, before.failed + now.failed, before.duplicate + now.duplicate, now.cached
     )
+
+
+class Books:
+    """GPU seconds of a job over its runs, and of this run over its dispatchers: each begins with empty books."""
+
+    def __init__(self, before: GpuSeconds | None = None) -> None:
+        """`before`: what former runs left."""
+        self._before, self._now = before or GpuSeconds(), GpuSeconds()
+
+    def hear(self, now: GpuSeconds) -> None:
+        """What the dispatcher says that it has used. Less than before: it was started again."""
+        if now.spent < self._now.spent:
+            self._before = together(self._before, self._now)
+        self._now = now
+
+    @property
+    def total(self) -> GpuSeconds:
+        """All of it; cached are those of the dispatcher that was heard last."""
+        return together(self._before, self._now)

@@ -26,7 +26,7 @@ MOST_POSTER_BYTES = 400_000
 """Of all inline posters together: the report is sent whole with every update."""
 MOST_FILMS = 12
 BAR_WIDTH = 30
-GOING_ON = ("running", "stopping")
+GOING_ON = ("running", "pausing", "paused", "stopping")
 """States of a job that has not ended."""
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from flows.report import ExitCode, failure_dict
-from flows.verbs import cancel, dashboard, doctor, jobs, logs, render, retry, status, verify
+from flows.verbs import cancel, dashboard, doctor, forget, gc, jobs, logs, pause, render, resume, retry, status, verify
 from flows.verbs.console import Output, logged
 from flows.verbs.failure import Failure, explain
 
@@ -52,7 +52,11 @@ app.command("status")(_verb(status.status))
 app.command("jobs")(_verb(jobs.jobs))
 app.command("logs")(_verb(logs.logs))
 app.command("cancel")(_verb(cancel.cancel))
+app.command("pause")(_verb(pause.pause))
+app.command("resume")(_verb(resume.resume))
 app.command("verify")(_verb(verify.verify))
+app.command("gc")(_verb(gc.gc))
+app.command("forget")(_verb(forget.forget))
 app.command("retry")(_verb(retry.retry))
 app.command("doctor")(_verb(doctor.doctor))
 app.command("dashboard")(_verb(dashboard.dashboard))
@@ -115,7 +119,7 @@ def _run(words: list[str], output: Output) -> int:
             return ExitCode.REFUSED
         return int(app(args=words, prog_name="rushes", standalone_mode=False) or ExitCode.DONE)
     except UsageError as error:
-        return _usage(error, output)
+        return _usage(error, output, words)
     except KeyboardInterrupt:  # before a verb began
         return ExitCode.CANCELLED
     except BrokenPipeError:
@@ -123,19 +127,23 @@ def _run(words: list[str], output: Output) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     except Exception as error:
-        return _end(error, output)
+        return _end(error, output, words)
 
 
-def _usage(error: Exception, output: Output) -> int:
+def _usage(error: Exception, output: Output, words: list[str]) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "rushes"
     output.error(message, f"See: {path} --help")
-    output.result(failure_dict(ExitCode.REFUSED, message))
+    output.result(failure_dict(ExitCode.REFUSED, message, verb=_verb_of(words)))
     return ExitCode.REFUSED
 
 
-def _end(error: Exception, output: Output) -> int:
+def _verb_of(words: list[str]) -> str | None:
+    return next((word for word in words if not word.startswith("-")), None)
+
+
+def _end(error: Exception, output: Output, words: list[str]) -> int:
     failure = explain(error)
     if output.verbose:
         traceback.print_exception(error)
@@ -149,5 +157,6 @@ def _end(error: Exception, output: Output) -> int:
     if failure.refused:
         output.refused(failure.refused, failure.rows_total)
     output.error(str(failure), failure.hint)
-    output.result(failure_dict(failure.exit_code, str(failure), failure.refused, failure.rows_total))
+    refused, total = failure.refused, failure.rows_total
+    output.result(failure_dict(failure.exit_code, str(failure), refused, total, verb=_verb_of(words)))
     return failure.exit_code

@@ -32,6 +32,14 @@ class Outcome:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class PauseWish:
+    """Somebody asked in Prefect for a pause, or for its end; not in the store yet."""
+
+    paused: bool
+    who: str
+
+
 class LiveJob:
     """Thread-safe. Writers: `update`, `add_events`, `add_picture`, `finish`. Readers: `view`, `events`, `shards`,
     `wait`.
@@ -73,6 +81,8 @@ class LiveJob:
         self._over = threading.Event()
         self._stop = threading.Event()
         self._stop_reason = ""
+        self._pause: str | None = None
+        self._wish: PauseWish | None = None
         self._outcome: Outcome | None = None
         self._sheet: bytes | None = None
         self.flow_run_id: UUID | None = None
@@ -162,6 +172,36 @@ class LiveJob:
         """Why a stop was asked for, or None."""
         return self._stop_reason if self._stop.is_set() else None
 
+    def wish_pause(self, paused: bool, who: str) -> None:
+        """Ask for a pause, or for its end. It holds at once, and is put into the store by whoever looks there."""
+        with self._lock:
+            self._wish = PauseWish(paused, who)
+            self._pause = f"paused by {who}" if paused else None
+
+    @property
+    def pause_wish(self) -> PauseWish | None:
+        """What was asked for and is not in the store yet."""
+        with self._lock:
+            return self._wish
+
+    def granted(self, wish: PauseWish) -> None:
+        """The store has it, unless something else was asked for meanwhile."""
+        with self._lock:
+            if self._wish is wish:
+                self._wish = None
+
+    def hold(self, reason: str | None) -> None:
+        """What the store says: why the job is to be paused, or None. A wish that it does not have yet goes before."""
+        with self._lock:
+            if self._wish is None:
+                self._pause = reason
+
+    @property
+    def pause_requested(self) -> str | None:
+        """Why the job is to be paused, or None."""
+        with self._lock:
+            return self._pause
+
     def shards(self) -> dict[int, Shard]:
         """The shards with something to render, by number, with their counts."""
         with self._lock:
@@ -183,7 +223,7 @@ class LiveJob:
             return JobView(
                 job_id=self.job_id,
                 store=self.store,
-                state=outcome.state if outcome else ("stopping" if self._stop.is_set() else "running"),
+                state=outcome.state if outcome else self._going_on(status),
                 takes=takes,
                 gpu_s=dict(status.get("gpu_s", {})),
                 shards=[self._shards[number] for number in sorted(self._shards)],
@@ -199,6 +239,14 @@ class LiveJob:
                 updated=datetime.now(UTC),
                 error=outcome.error if outcome else status.get("error"),
             )
+
+    def _going_on(self, status: Mapping[str, Any]) -> str:
+        if self._stop.is_set():
+            return "stopping"
+        pause = status.get("pause")
+        if self._pause is None or not pause:
+            return "running" if self._pause is None else "pausing"
+        return "paused" if pause.get("drained") else "pausing"
 
 
 def takes_of(status: Mapping[str, Any]) -> dict[str, int]:

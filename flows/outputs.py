@@ -166,12 +166,12 @@ class PosterFeed:
 
     def want(self, label: str, path: str) -> None:
         """Fetch one, unless too many wait: a picture on the page is worth no queue."""
-        with contextlib.suppress(queue.Full):
+        with contextlib.suppress(queue.Full):  # the picture is left out
             self._wanted.put_nowait((label, path))
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Fetch what waits, within the time."""
-        with contextlib.suppress(queue.Full):
+        with contextlib.suppress(queue.Full):  # the thread is a daemon, and the join below has its own end
             self._wanted.put(None, timeout=timeout_s)
         self._thread.join(timeout=timeout_s)
 

@@ -38,7 +38,9 @@ MOST_TAKE_EVENTS = 500
 """Events about quarantined takes; after that the job's own events tell the number."""
 
 
-TROUBLE = frozenset({"gang_lost", "gang_not_built", "slot_retired", "journal_failed", "stopping"})
+TROUBLE = frozenset(
+    {"gang_lost", "gang_not_built", "slot_retired", "straggler", "called_off", "journal_failed", "stopping"}
+)
 """Kinds of events about the farm that an operator should notice."""
 
 

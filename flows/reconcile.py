@@ -40,7 +40,7 @@ async def close_former_runs(client: PrefectClient, job_id: str, store: str, flow
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.states import Crashed
 
-    going_on = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    going_on = [StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
     found = await client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             tags=FlowRunFilterTags(all_=[job_tag(job_id)]),

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flows.accounts import price_of, report
-from flows.report import STATES, ExitCode, GpuSeconds, JobReport
+from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Takes
 from flows.running import OnStatus, RenderOptions, Run, View
 from flows.server import ServerError, prefect_api
 from flows.signals import StopSignals
@@ -23,6 +23,7 @@ from flows.view import FlowView
 
 if TYPE_CHECKING:
     from flows.verbs.plan import Planned
+    from flows.views import Counts
     from infra.settings import Settings
     from infra.store import Store
 
@@ -53,8 +54,8 @@ def run_job(
         the report with its exit code: 0, 1, 3, 4 or 130, or that of the process that was followed.
 
     Raises:
-        Failure, StoreRefused, PlanDiffers: nothing was started (exit code 2).
-        StoreUnavailable: the store was away before anything was started (exit code 4).
+        Failure, StoreRefused, StoreUnavailable, PlanDiffers: nothing was started (exit code 2). A Failure with exit
+            code 4: the store went away for good while the job ran.
     """
     chosen = options or RenderOptions()
     if budget_gpu_s is not None:
@@ -91,7 +92,8 @@ def _nothing_to_render(planned: Planned, settings: Settings) -> JobReport:
     store.probe()
     put_plan(store, planned.job_id, planned.plan.takes)
     paths = (layout.manifest_path(planned.job_id), layout.board_path(planned.job_id))
-    if any(store.stat(path) is None for path in paths):
+    manifest = None if any(store.stat(path) is None for path in paths) else read_manifest(store, planned.job_id)
+    if manifest is None or _older_than(takes, count(manifest)):
         outputs = Outputs(
             store,
             planned.job_id,
@@ -100,9 +102,12 @@ def _nothing_to_render(planned: Planned, settings: Settings) -> JobReport:
             refused=planned.plan.refused,
         )
         manifest, _ = outputs.refresh(STATES[exit_code])
-    else:
-        manifest = read_manifest(store, planned.job_id)
     return report(planned, takes, GpuSeconds(cached=count(manifest).gpu_s), exit_code)
+
+
+def _older_than(takes: Takes, shown: Counts) -> bool:
+    """Whether a manifest was made before the last takes were settled: its owner was killed when they had been."""
+    return (shown.committed, shown.quarantined) != (takes.committed, takes.quarantined)
 
 
 def _epoch(store: Store, job_id: str) -> int:

@@ -36,7 +36,7 @@ STATES = {
     ExitCode.FAULT: "failed",
     ExitCode.CANCELLED: "cancelled",
 }
-"""The state that goes with each exit code. Before the end: planned, pending, running."""
+"""The state that goes with each exit code. Before the end: planned, pending, running, pausing, paused, interrupted."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class JobReport:
 
     Attributes:
         store: the store's URL.
-        state: planned, pending, running, or one of `STATES`.
+        state: planned, pending, running, pausing, paused, interrupted, or one of `STATES`.
         exit: the exit code, or None while the job runs.
         board: URL of the board, or None where there is none yet.
         error: what stopped the job, in words.
@@ -133,16 +133,20 @@ def refusal_dict(refusal: Any) -> dict[str, Any]:
     return {"row": refusal.row, "column": refusal.column, "value": refusal.value, "legal": refusal.legal}
 
 
-def failure_dict(exit_code: int, error: str, refused: Sequence[Any] = (), rows_total: int = 0) -> dict[str, Any]:
-    """The object for a command that ended before it had a job: usage, catalog or store refused, an internal error.
+def failure_dict(
+    exit_code: int, error: str, refused: Sequence[Any] = (), rows_total: int = 0, *, verb: str | None = None
+) -> dict[str, Any]:
+    """The object for a command that ended before it had a result: usage, catalog or store refused, an internal error.
 
-    It has the keys of a job's result, so that a script reads `rows.refused` and `exit` in one place.
+    It has the keys of a job's result, so that a script reads `rows.refused` and `exit` in one place; that of `verify`
+    has those of an audit too.
     """
     code = ExitCode(exit_code)
     report = JobReport(
         job_id=None, store=None, state=STATES[code], exit=code, rows=Rows(rows_total, refused), error=error
     )
-    return report.as_dict()
+    audit = {"commits": 0, "faults": [], "orphans": []} if verb == "verify" else {}
+    return audit | report.as_dict()
 
 
 def verify_dict(audit: Any) -> dict[str, Any]:

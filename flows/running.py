@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.accounts import books_of, gpu_seconds, price_of, report, takes_of_run, together
+from flows.accounts import Books, books_of, gpu_seconds, price_of, report, takes_of_run
 from flows.live import LiveJob, Outcome, failure_of, refused_row, shards_of, take_name
 from flows.outputs import Outputs, PosterFeed, Refresher, board_url
+from flows.pausing import StorePause, clear_pause
 from flows.report import ExitCode, GpuSeconds, JobReport, Takes
 from flows.signals import StopSignals
 from flows.tenure import Followed, Tenure, acquire_or_follow
@@ -73,7 +74,7 @@ class Run:
         self._live: LiveJob | None = None
         self._feed: PosterFeed | None = None
         self._tenure: Tenure | None = None
-        self._books = GpuSeconds()
+        self._books = Books()
         self._last_event = 0
         self._open: set[TakeKey] = set()
         self._resolved: dict[TakeKey, str] = {}
@@ -86,8 +87,10 @@ class Run:
         """
         self.store.probe()
         plan = put_plan(self.store, self.job_id, self.planned.plan.takes)
-        self._books = books_of(read_lease(self.store, self.job_id))
+        self._books = Books(books_of(read_lease(self.store, self.job_id)))
         farm = self.settings.farm
+        if (pause := clear_pause(self.store, self.job_id)) is not None:
+            log.warning("%s was %s (%s); it was asked to render, so it goes on", self.job_id, pause.reason, pause.when)
         found = acquire_or_follow(
             self.store, self.job_id, farm, on_follow=self._tell_of_other, stopped=lambda: bool(self._signals.reason)
         )
@@ -117,6 +120,7 @@ class Run:
             on_lost=live.request_stop,
             look=lambda: _cancel_requested(self.store, self.job_id, lease.epoch),
             on_stop=live.request_stop,
+            look_at_pause=StorePause(self.store, self.job_id, live).look,
         )
         self._feed = PosterFeed(self.store, live.add_picture)
         with show(live):
@@ -127,7 +131,7 @@ class Run:
                     self._feed.close()
                     outcome, sheet = self._last_views(outputs, outcome)
                     page = live.run_page if live.page_lasts else None
-                    tenure.note({"gpu_s": asdict(self._all_books()), "run_page": page})
+                    tenure.note({"gpu_s": asdict(self._books.total), "run_page": page})
                     tenure.release(LEASE_STATES.get(outcome.exit, "failed"), int(outcome.exit))
                 live.finish(outcome, sheet)
             except BaseException as error:
@@ -141,7 +145,12 @@ class Run:
         names = list(zip(*(plan[name].to_pylist() for name in ("show", "shot_id", "take")), strict=True))
         self._open = {name for name, key in zip(names, plan["spec_key"].to_pylist(), strict=True) if key is None}
         mine = self.planned.plan.takes
-        cached = pc.is_in(plan["spec_key"], value_set=mine.filter(mine["cached"])["spec_key"].combine_chunks())
+        done = mine.filter(mine["cached"])
+        cached = pc.is_in(plan["spec_key"], value_set=done["spec_key"].combine_chunks().drop_null())
+        if done["spec_key"].null_count:  # found by what they start from
+            linked = done.filter(done["spec_key"].is_null())
+            found = set(zip(*(linked[name].to_pylist() for name in ("show", "shot_id", "take")), strict=True))
+            cached = pc.or_(cached, pa.array([name in found for name in names]))
         now = plan.set_column(plan.schema.get_field_index("cached"), "cached", cached)
         given_up = quarantine_records(self.store, self.job_id)
         earlier = [failure_of(record) for record in given_up.values()]
@@ -180,8 +189,9 @@ class Run:
                 job = connection.submit(self._spec(tenure))
                 submitted = True
                 status = job.wait(
-                    self._on_farm_status, self._on_events, poll_s=POLL_S, stop_requested=lambda: live.stop_requested
-                )
+                    self._on_farm_status, self._on_events, poll_s=POLL_S, stop_requested=lambda: live.stop_requested,
+                    pause_requested=lambda: live.pause_requested,
+                )  # fmt: skip
                 self._on_events(job.events(self._last_event))
         except (PlacementImpossible, JobRefused, ValueError) as error:
             if submitted:
@@ -243,7 +253,9 @@ class Run:
     def _on_farm_status(self, status: Mapping[str, Any]) -> None:
         assert self._live is not None and self._tenure is not None
         self._live.update(status)
-        note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), "gpu_s": asdict(self._all_books())}
+        self._books.hear(gpu_seconds(status))
+        note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), "gpu_s": asdict(self._books.total)}
+        note["pause"] = status.get("pause")
         if self._live.run_page:
             note |= {"run_page": self._live.run_page, "flow_run_id": str(self._live.flow_run_id)}
         self._tenure.note(note)
@@ -269,12 +281,12 @@ class Run:
         assert self._live is not None
         status = self._live.status
         running = [(r["show"], r["shot_id"], r["take"]) for r in status.get("running", ())]
-        return self._live.view().state, self._all_books().spent, running, dict(self._resolved)
+        return self._live.view().state, self._books.total.spent, running, dict(self._resolved)
 
     def _last_views(self, outputs: Outputs, outcome: Outcome) -> tuple[Outcome, bytes | None]:
         """Manifest, board and contact sheet of the end. A store that is gone then makes the end a fault."""
         try:
-            _, sheet = outputs.refresh(outcome.state, self._all_books().spent, resolved=self._resolved, last=True)
+            _, sheet = outputs.refresh(outcome.state, self._books.total.spent, resolved=self._resolved, last=True)
             return outcome, sheet
         except Exception as error:
             # Whatever it was: the lease is given back, Prefect is told, and the next run makes the views.
@@ -284,10 +296,6 @@ class Run:
                 return Outcome(ExitCode.FAULT, "failed", outcome.message, words), None
             return outcome, None
 
-    def _all_books(self) -> GpuSeconds:
-        """GPU seconds of all runs of this job; cached are this run's."""
-        return together(self._books, gpu_seconds(self._live.status if self._live else {}))
-
     # While another owns it
 
     def _tell_of_other(self, info: LeaseInfo) -> None:
@@ -295,7 +303,8 @@ class Run:
         takes = info.note.get("takes") or {}
         # As the farm tells them: committed and cached apart.
         counts = {**takes, "committed": takes.get("rendered", 0)}
-        self._on_status({"state": "running", "takes": counts, "following": who, "run_page": info.note.get("run_page")})
+        told = {name: info.note.get(name) for name in ("run_page", "pause")}
+        self._on_status({"state": "running", "takes": counts, "following": who, **told})
 
     def _report_of_other(self, followed: Followed) -> JobReport:
         from flows.views import count, make_manifest
@@ -323,6 +332,9 @@ def _released_on_error(lease: Lease) -> Iterator[None]:
                 lease.release("failed", int(exit_code))
         except StoreError as problem:
             log.warning("the lease was not given back, it lapses by itself: %s", problem)
+        if isinstance(error, StoreUnavailable):
+            hint = "Run the same command again when the store answers: it goes on with what is missing."
+            raise Failure(str(error), exit_code=ExitCode.FAULT, hint=hint) from error
         raise
 
 

@@ -111,8 +111,10 @@ async def render_here(planned: Planned, settings: Settings, options: RenderOptio
         thread.start()
         waiting: list[asyncio.Future[Any]] = [asyncio.wrap_future(began), asyncio.wrap_future(ended)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        state = await _watched(began.result(), settings) if began.done() else None
-        report = await waiting[1]
+        try:
+            state = await _watched(began.result(), settings) if began.done() else None
+        finally:  # also where the run was suspended: the job gives its lease back first
+            report = await waiting[1]
     if state is not None:
         return state
     exit_code = 4 if report.exit is None else report.exit

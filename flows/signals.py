@@ -45,9 +45,7 @@ class StopSignals:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def arm(self) -> None:
-        """Put the handlers in place, again where something else has put its own there: Ray does, in C++, at `ray.init`,
-        and its handler aborts the process.
-        """
+        """Put the handlers in place, again where something else may have put its own there, as Ray does."""
         for number in self._before:
             signal.signal(number, self._handle)
 
@@ -69,6 +67,9 @@ class StopSignals:
             sys.stderr.write("leaving at once; what was finished is in the store\n")
             sys.stderr.flush()
             os._exit(130)
+        if self._at is None:
+            sys.stderr.write("stopping; what is finished is in the store, and the same command goes on with the rest\n")
+            sys.stderr.flush()
         self.request(f"stopped by {signal.Signals(number).name}")
 
 

@@ -98,16 +98,20 @@ class Tenure:
         on_lost: Callable[[str], None],
         look: Callable[[], str | None],
         on_stop: Callable[[str], None],
+        look_at_pause: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
         on_lost: told when another owner has taken over.
         look: asked every `farm.cancel_poll_s` whether somebody left a request to stop in the store; its reason.
         on_stop: told that reason.
+        look_at_pause: called as often, to look whether the job is to be paused.
         """
         self._lease, self._farm = lease, farm
         self._on_lost, self._look, self._on_stop = on_lost, look, on_stop
+        self._look_at_pause = look_at_pause
         self._note: dict[str, Any] = {}
         self._changed = threading.Lock()
+        self._urgent = threading.Event()
         self._end = threading.Event()
         self._lost = False
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -136,8 +140,13 @@ class Tenure:
         self._thread.join(timeout=self._farm.lease_lapse_s)
 
     def note(self, facts: Mapping[str, Any]) -> None:
-        """Something that followers and `status` may want to know; written with the next renewal."""
+        """Something that followers and `status` may want to know; written with the next renewal.
+
+        Whether the job is paused (`pause`) is written at once: somebody may wait for it.
+        """
         with self._changed:
+            if "pause" in facts and facts["pause"] != self._note.get("pause"):
+                self._urgent.set()
             self._note.update(facts)
 
     def release(self, state: State, exit_code: int) -> None:
@@ -161,11 +170,13 @@ class Tenure:
         look_at = time.monotonic() + self._farm.cancel_poll_s
         while not self._end.wait(0.25):
             try:
-                if time.monotonic() >= renew_at:
+                if time.monotonic() >= renew_at or self._urgent.is_set():
+                    self._urgent.clear()
                     renew_at = time.monotonic() + self._farm.lease_renew_s
                     self._lease.renew(note=self._noted())
                 if time.monotonic() >= look_at:
                     look_at = time.monotonic() + self._farm.cancel_poll_s
+                    self._look_at_pause()
                     if reason := self._look():
                         self._on_stop(reason)
             except LeaseLost as error:

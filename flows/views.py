@@ -29,7 +29,7 @@ TakeKey = tuple[str, str, int]
 """show, shot_id, take."""
 
 FIRST = ("show", "shot_id", "revision", "take", "seed", "spec_key", "state", "width", "height", "frames", "fps")
-LAST = ("media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class")
+LAST = ("media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality")
 PLANNERS_OWN = frozenset(
     {
         "row",
@@ -39,6 +39,10 @@ PLANNERS_OWN = frozenset(
         "render_height",
         "render_frames",
         "image_sha256",
+        "last_image_sha256",
+        "video_sha256",
+        "mask_sha256",
+        "window_frames",
         "tokens",
         "cost_gpu_s",
         "cached",
@@ -79,6 +83,7 @@ def make_manifest(
         StoreError: the store cannot be read.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     plan = read_plan(store, job_id)
     names = _names(plan)
@@ -100,9 +105,12 @@ def make_manifest(
         columns["state"].append(state)
         for column in LAST:
             columns[column].append(values.get(column))
-    types = dict(zip(LAST, (pa.string(), pa.string(), pa.int64(), pa.float64(), pa.int32(), pa.string()), strict=True))
+    text, number = pa.string(), pa.float64()
+    types = dict(zip(LAST, (text, text, pa.int64(), number, pa.int32(), text, number), strict=True))
     made = {name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()}
     made["spec_key"] = pa.array(keys, pa.string())
+    if "encoded_prompt" in plan.column_names:  # there null stands for the prompt as it is
+        made["encoded_prompt"] = pc.coalesce(plan["encoded_prompt"], plan["prompt"])
     own = [name for name in plan.column_names if name not in PLANNERS_OWN and name not in FIRST]
     return pa.table({name: made[name] if name in made else plan[name] for name in (*FIRST, *own, *LAST)})
 
@@ -224,7 +232,15 @@ def _of_commit(commit: Mapping[str, Any]) -> dict[str, Any]:
         "gpu_s": commit["gpu_s"],
         "attempt": commit["attempt"],
         "error_class": None,
+        "quality": _score(commit),
     }
+
+
+def _score(commit: Mapping[str, Any]) -> float | None:
+    """The one figure of a take's quality, 0..1; None where none was measured."""
+    quality = (commit.get("notes") or {}).get("quality")
+    found = quality.get("score") if isinstance(quality, dict) else None
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _remembered(store: Store, job_id: str) -> dict[str, dict[str, Any]]:

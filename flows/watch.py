@@ -10,7 +10,7 @@ Final states of the flow run, and why:
   Failed: what can be rendered is there, and neither Prefect's retries nor a person need to run it again for that. Its
   shards with quarantined takes do end as `Quarantined` (of type Failed), so that the timeline shows them in red.
 - `StoppedByBudget`, `StoppedByFault` (of type Failed): takes are missing, and somebody has to act.
-- `Cancelled`: somebody stopped it.
+- `Cancelled`: somebody stopped it. `Suspended` stays what it is: Prefect starts the run again when it is resumed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from flows.artifacts import failures_line
 from flows.automations import FLOW_NAME
 from flows.live import LiveJob, Outcome
 from flows.page import JobPage, Pace, shard_pace
+from flows.pausing import PrefectPause
 from flows.reconcile import close_former_runs
 from flows.report import ExitCode
 from flows.server import Api
@@ -45,6 +46,8 @@ MOST_SHARDS_WATCHED = 64
 """Task runs open at the same time. More shards at work than that are shown when one of these has ended."""
 MOST_TASK_RUNS = 5000
 """Above this Prefect's pages freeze and its graph is cut; the planner makes no more shards."""
+SUSPENDED = "Suspended"
+"""The name of a Paused state that asks for the process to end; Prefect starts another when the run is resumed."""
 RETRY_DELAYS_S = [1.0, 5.0, 15.0]
 
 
@@ -74,9 +77,10 @@ async def watch(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: fl
     """The body of the flow: follow `live` to its end, and say how it ended. Call it inside of a flow run."""
     from prefect.client.orchestration import get_client
     from prefect.context import get_run_context
+    from prefect.exceptions import Pause
     from prefect.logging import get_run_logger
 
-    flow_run_id: UUID = get_run_context().flow_run.id  # type: ignore[union-attr]
+    flow_run_id: UUID = get_run_context().flow_run.id  # type: ignore[union-attr]  # always set inside a flow
     live.flow_run_id, live.run_page = flow_run_id, api.run_page(flow_run_id)
     live.page_lasts = api.kind != "embedded"
     async with get_client() as client:
@@ -84,6 +88,7 @@ async def watch(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: fl
             await close_former_runs(client, live.job_id, live.store, flow_run_id)
         page = JobPage(client, api, flow_run_id, live, get_run_logger())
         shards = _ShardWatch(live, page, progress_s)
+        pause = PrefectPause(client, flow_run_id, live)
         draw, look, summary = Pace(progress_s), Pace(cancel_poll_s), Pace(SUMMARY_S)
         while not live.wait(0):
             shards.open_new()
@@ -92,8 +97,8 @@ async def watch(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: fl
                 await page.update()
             if summary.due():
                 page.summarise()
-            if look.due() and await _is_cancelling(client, flow_run_id):
-                live.request_stop("cancelled in Prefect")
+            if look.due():
+                await _look_at_own_state(client, flow_run_id, live, pause)
             await asyncio.sleep(TICK_S)
         await shards.close()
         page.tell()
@@ -101,8 +106,11 @@ async def watch(live: LiveJob, api: Api, *, progress_s: float, cancel_poll_s: fl
         page.summarise()
         if live.sheet is not None:
             await page.put_sheet(live.sheet, "one picture per take")
+        suspended = await _suspension(client, flow_run_id)
     outcome = live.outcome or Outcome(ExitCode.FAULT, "failed", "ended without an outcome")
     page.milestone("rushes.job.done", {"exit": int(outcome.exit), "state": outcome.state, "message": outcome.message})
+    if suspended is not None and outcome.exit == ExitCode.CANCELLED:
+        raise Pause(state=suspended)  # the run keeps its state: Prefect will start it again when it is resumed
     return final_state(outcome)
 
 
@@ -234,12 +242,26 @@ def is_hiccup(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
     return isinstance(state.data, hiccups)
 
 
-async def _is_cancelling(client: PrefectClient, flow_run_id: UUID) -> bool:
-    """Whether somebody asked for a stop in Prefect. Nobody else tells a flow that was started directly."""
-    with hiccups_logged("Prefect did not say whether the run is to be cancelled"):
+async def _look_at_own_state(client: PrefectClient, flow_run_id: UUID, live: LiveJob, pause: PrefectPause) -> None:
+    """Whether somebody asked for a stop or a pause in Prefect. Nobody else tells a flow that was started directly."""
+    with hiccups_logged("Prefect did not say whether the run is to be cancelled or paused"):
         state = (await client.read_flow_run(flow_run_id)).state
-        return state is not None and (state.is_cancelling() or state.is_cancelled())
-    return False
+        if state is None:
+            return
+        if state.is_cancelling() or state.is_cancelled():
+            live.request_stop("cancelled in Prefect")
+        elif state.name == SUSPENDED:
+            live.request_stop("suspended in Prefect")
+        elif not state.is_final():
+            await pause.look(state)
+
+
+async def _suspension(client: PrefectClient, flow_run_id: UUID) -> State | None:
+    """The run's state where it was suspended: its process is to end, and the run is not over."""
+    with hiccups_logged("Prefect did not say whether the run was suspended"):
+        state = (await client.read_flow_run(flow_run_id)).state
+        return state if state is not None and state.name == SUSPENDED else None
+    return None
 
 
 def ended(live: LiveJob, exit_code: ExitCode, state: str, error: str | None = None) -> Outcome:

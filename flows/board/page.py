@@ -36,6 +36,11 @@ class BoardTake:
 
     Attributes:
         state: pending, running, committed or quarantined.
+        encoded_prompt: what was encoded of it, where that is more than the prompt.
+        parent: the row with variants that this one was made from.
+        scene, camera, identity: what it shows, from where, and whom, as the catalog says.
+        source_shot: the shot from whose take it started.
+        picture_of: the shot whose picture it shares.
         media, poster, log: paths inside the store, or None.
         poster_jpeg: the poster itself; drawn inline when it is small, so that a page sent alone still shows pictures.
         gpu_s: GPU seconds that the take cost, all attempts together where that is known.
@@ -50,6 +55,13 @@ class BoardTake:
     revision: str = ""
     task: str = "t2v"
     prompt: str = ""
+    encoded_prompt: str | None = None
+    parent: str | None = None
+    scene: str | None = None
+    camera: str | None = None
+    identity: str | None = None
+    source_shot: str | None = None
+    picture_of: str | None = None
     seed: int | None = None
     width: int | None = None
     height: int | None = None
@@ -139,6 +151,7 @@ def _card(take: BoardTake, money: Callable[[float], str] | None) -> dict[str, An
     is_still = take.task == "still" or (take.media or "").endswith(".png")
     if take.frames and not is_still:
         values.append(("frames", f"{take.frames} at {take.fps:g} fps" if take.fps else str(take.frames)))
+    values += [(label, value) for label, value in _kin(take) if value]
     if take.gpu_s is not None:
         values.append(("GPU s", f"{take.gpu_s:,.1f}"))
         if money is not None:
@@ -150,7 +163,11 @@ def _card(take: BoardTake, money: Callable[[float], str] | None) -> dict[str, An
     title = take.shot_id if take.show == "default" else f"{take.show} / {take.shot_id}"
     subtitle = f"take {take.take}" + (f" · {take.task}" if take.task != "t2v" else "")
     link = _inside_store(take.media)
-    text = (take.show, take.shot_id, f"take {take.take}", take.task, take.revision, take.prompt, str(take.seed or ""))
+    encoded = take.encoded_prompt if take.encoded_prompt != take.prompt else None
+    text = (
+        take.show, take.shot_id, f"take {take.take}", take.task, take.revision, take.prompt, str(take.seed or ""),
+        encoded or "", *(value or "" for _, value in _kin(take)),
+    )  # fmt: skip
     return {
         "anchor": f"{take.show}.{take.shot_id}.{take.revision}.take-{take.take:03d}",
         "state": take.state,
@@ -158,6 +175,7 @@ def _card(take: BoardTake, money: Callable[[float], str] | None) -> dict[str, An
         "title": title,
         "subtitle": subtitle,
         "prompt": take.prompt,
+        "encoded": encoded,
         "figures": values,
         "poster": _poster(take),
         "without_poster": {"committed": "no poster", "running": "rendering", "pending": "to come"}.get(
@@ -171,6 +189,18 @@ def _card(take: BoardTake, money: Callable[[float], str] | None) -> dict[str, An
         "replay": take.replay,
         "log": _inside_store(take.log),
     }
+
+
+def _kin(take: BoardTake) -> list[tuple[str, str | None]]:
+    """What a take has to do with others, by label."""
+    return [
+        ("variant of", take.parent),
+        ("scene", take.scene),
+        ("camera", take.camera),
+        ("identity", take.identity),
+        ("starts from", take.source_shot),
+        ("picture of", take.picture_of),
+    ]
 
 
 def _poster(take: BoardTake) -> str | None:

@@ -85,7 +85,7 @@ def cancel_path(job_id: str) -> str:
     """Where a request to stop a job stands. It counts for the epoch that it names, so it never stops a later run."""
     from infra.store import layout
 
-    return f"{layout.job_folder(job_id)}/cancel.json"
+    return layout.cancel_path(job_id)
 
 
 def cancel_requested(store: OpenStore, job_id: str, epoch: int) -> bool:

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ def logged(verbose: int) -> Iterator[None]:
         logger.addHandler(handler)
         logger.setLevel((logging.WARNING, logging.INFO)[verbose] if verbose < 2 else logging.DEBUG)
         logger.propagate = False  # Prefect puts a handler of its own above them, which would print each line again
+    if not verbose:  # libraries warn each other of what nobody here can mend, such as of proxies that nobody uses
+        warnings.filterwarnings("ignore", message="SOCKS support in urllib3")
     try:
         yield
     finally:

@@ -121,3 +121,6 @@ def print_plan(
     )
     if ranks == 1:
         output.line(f"          {seconds(gpu_s / 8)} on 8 ranks (--gangs 8)")
+    output.line("          of the transformer's work alone: starting, loading, decoding and encoding come on top")
+    if price.gpu_hour is None:
+        output.line("          without money: set price.gpu_hour in rushes.toml")

@@ -39,6 +39,18 @@ class Failure(Exception):
 
 
 @contextmanager
+def half_done() -> Iterator[None]:
+    """For what changes a store object by object: one that goes away meanwhile is a fault (4), not "nothing started"."""
+    from infra.store.errors import StoreUnavailable
+
+    try:
+        yield
+    except StoreUnavailable as error:
+        hint = "What was done by then is done; the same command again goes on."
+        raise Failure(str(error), exit_code=ExitCode.FAULT, hint=hint) from error
+
+
+@contextmanager
 def naming(store: Store) -> Iterator[None]:
     """Puts the store's URL in front of what goes wrong with it, where the message does not name it."""
     from infra.store.errors import StoreError
@@ -65,7 +77,7 @@ def explain(error: BaseException) -> Failure | None:
     if isinstance(error, Failure):
         return error
     if isinstance(error, StoreUnavailable):
-        return Failure(str(error), exit_code=ExitCode.FAULT, hint="Run the same command again when the store answers.")
+        return Failure(str(error), hint="Nothing was started. Run the same command again when the store answers.")
     if isinstance(error, Superseded):
         return Failure(
             str(error), exit_code=ExitCode.FAULT, hint="Another process took this job over; it goes on there."

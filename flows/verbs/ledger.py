@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from flows.pausing import Pause, pause_state, read_pause
 from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Rows, Takes
 from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import Origin
@@ -43,6 +44,7 @@ class Ledger:
         costs: columns spec_key and gpu_s of committed takes, as far as they are known; None where nobody asked.
         booked: the job's own books, where it left them in its lease: rendered, failed, duplicate, cached.
         board: whether there is a board.
+        pause: who asked for the job to be paused, while it stands so in the store.
     """
 
     store: Store
@@ -59,6 +61,7 @@ class Ledger:
     costs: pa.Table | None
     booked: Mapping[str, float]
     board: bool
+    pause: Pause | None = None
 
     @classmethod
     def read(cls, store: Store, job_id: str, *, costs: bool = True, committed: set[str] | None = None) -> Ledger:
@@ -109,6 +112,7 @@ class Ledger:
             costs=_costs(store, keys.filter(done), manifest) if costs else None,
             booked=dict(lease.note.get("gpu_s") or {}) if lease is not None else {},
             board=store.stat(layout.board_path(job_id)) is not None,
+            pause=read_pause(store, job_id) if lease is not None and not lease.final else None,
         )
 
     @property
@@ -147,7 +151,7 @@ class Ledger:
         """State and exit code; the code is None while the job is not over."""
         if self.lease is None or not self.lease.final:
             if self.lease is not None and not self.owner_gone:
-                return "running", None
+                return self._running_state(), None
             if not self.counts().pending:  # all was there already, or the owner went right after its last take
                 code = ExitCode.FAULTS if self.counts().quarantined or self.rows().refused else ExitCode.DONE
                 return STATES[code], code
@@ -159,6 +163,12 @@ class Ledger:
             return self.lease.state, None
         known = exit_code in [int(code) for code in ExitCode]
         return (STATES[ExitCode(exit_code)] if known else self.lease.state), exit_code
+
+    def _running_state(self) -> str:
+        """running, or how far it is with a pause: its owner tells in the lease's note."""
+        if self.pause is None or self.lease is None:
+            return "running"
+        return pause_state(self.lease.note) or "pausing"
 
     def report(self) -> JobReport:
         """The result of `status`."""
@@ -247,12 +257,15 @@ def take_key(record: Mapping[str, Any]) -> tuple[str, str, int]:
 
 
 def _manifest(store: Store, job_id: str) -> pa.Table | None:
-    from infra.store.errors import NotFound
+    from infra.store.errors import Damaged, NotFound
     from infra.store.jobs import read_manifest
 
     try:
         return read_manifest(store, job_id)
     except NotFound:
+        return None
+    except Damaged as error:  # a view: the plan and the commits tell the same, but for what was resolved later
+        log.warning("%s", error)
         return None
 
 
@@ -274,6 +287,7 @@ def _costs(store: Store, keys: pa.ChunkedArray, manifest: pa.Table | None) -> pa
     import pyarrow.compute as pc
 
     from infra.store.commits import read_many
+    from infra.store.errors import CommitNewer
 
     schema = pa.schema([("spec_key", pa.string()), ("gpu_s", pa.float64())])
     known = schema.empty_table()
@@ -284,6 +298,10 @@ def _costs(store: Store, keys: pa.ChunkedArray, manifest: pa.Table | None) -> pa
     missing = keys.filter(pc.invert(pc.is_in(keys, value_set=known["spec_key"].combine_chunks()))).to_pylist()
     if len(missing) > MOST_COMMITS_READ:
         log.warning("the cost of %d takes is not counted: no manifest has them yet", len(missing) - MOST_COMMITS_READ)
-    read = read_many(store, missing[:MOST_COMMITS_READ])
+    try:
+        read = read_many(store, missing[:MOST_COMMITS_READ])
+    except CommitNewer as error:  # `verify` says which they are; a job can be looked at all the same
+        log.warning("the cost of takes that no manifest has yet is not counted: %s", error)
+        read = {}
     found = [(key, float(commit["gpu_s"])) for key, commit in read.items() if isinstance(commit, dict)]
     return pa.concat_tables([known, pa.table([[k for k, _ in found], [s for _, s in found]], schema=schema)])

@@ -88,7 +88,12 @@ def logs(
     if not every and attempt is None:
         found = list({(one.show, one.shot_id, one.take): one for one in found}.values())
     if not found:
-        raise Failure(f"no log in {opened.url} is of that", hint=f"All there are: rushes logs {store} --all")
+        asked = {"--job": job, "--show": show, "--shot": shot, "--take": take, "--attempt": attempt}
+        which = " ".join(f"{flag} {value}" for flag, value in asked.items() if value is not None)
+        raise Failure(
+            f"no log in {opened.url}" + (f" for {which}" if which else ""),
+            hint=f"All there are: rushes logs {store} --all",
+        )
     if shot is None:
         output.result({"format": FORMAT, "store": opened.url, "logs": [asdict(one) for one in found]})
         output.table(

@@ -56,6 +56,18 @@ Allow = Annotated[
         "--allow", help="Inputs may also come from URLs that begin with PREFIX; may be given again.", metavar="PREFIX"
     ),
 ]
+Enhance = Annotated[
+    str | None,
+    typer.Option(
+        "--enhance", help="Make prompts richer before they are encoded: rules, or module:function.", metavar="NAME"
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset", help="Named size, rate and length, such as clip-4s, of rows that name none.", metavar="NAME"
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole catalog if one row is refused.")]
 Gang = Annotated[
     int | None, typer.Option("--gang", help="Ranks that render one take together.", min=1, max=4096, metavar="N")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.report import ExitCode, GpuSeconds, JobReport, Rows, Takes, refusal_dict
 from flows.verbs.console import Output
+from flows.verbs.enhancing import load_enhancer
 from flows.verbs.estimate import cached_gpu_s, print_plan, shapes_of
 from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import MOST_REFUSED_KEPT, Origin, shown_url
@@ -17,6 +18,8 @@ from flows.verbs.source import catalog_file, catalog_sha256, job_id_of, storage_
 from flows.verbs.words import plural
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from catalogs import Plan
     from infra.settings import Settings
     from infra.store import Store
@@ -73,6 +76,8 @@ def make_plan(
     model: str | None = None,
     allow: Sequence[str] = (),
     strict: bool = False,
+    enhance: str | None = None,
+    preset: str | None = None,
 ) -> Planned:
     """Reads and validates a catalog, and plans it against what the store holds. Writes nothing.
 
@@ -84,9 +89,11 @@ def make_plan(
         model: name, folder or URL; the default model if None.
         allow: prefixes that inputs may come from, besides the catalog's folder and `settings.farm.allow`.
         strict: refuse the catalog if a row is refused.
+        enhance: what makes prompts richer, as `load_enhancer` knows it.
+        preset: of the rows that name none, one of `catalogs.presets.PRESETS`.
 
     Raises:
-        CatalogError: it cannot be read, or lacks a required column.
+        CatalogError: it cannot be read, or lacks a required column, or there is no such preset.
         Failure: a row was refused, with `strict` (exit 2).
         StoreRefused, StoreUnavailable: the store cannot be listed.
     """
@@ -104,7 +111,7 @@ def make_plan(
     with catalog_file(catalog, shot) as url, naming(store):
         access = storage_options(url, settings.store)
         digest = catalog_sha256(url, access)
-        shots = read(url, allow=prefixes, storage_options=access)
+        shots = read(url, allow=prefixes, storage_options=access, preset=preset)
         # Absolute: a rank that reads an input has another working folder.
         allowed = [given_place(prefix).uri() for prefix in prefixes]
         roots = allowed if catalog is None else [folder_of(catalog).uri(), *allowed]
@@ -114,7 +121,9 @@ def make_plan(
             _committed(store),
             digest_input=_digests(roots, settings),
             shard_takes=settings.farm.shard_takes,
+            enhance=load_enhancer(enhance),
         )
+    planned = replace(planned, takes=_with_linked(store, planned.takes, facts))
     if strict and planned.refused:
         raise Failure(
             f"{plural(len(planned.refused), 'row')} of {catalog or 'the prompt'} refused, and --strict was given",
@@ -123,6 +132,10 @@ def make_plan(
             rows_total=planned.rows_total,
         )
     options = model_fields(facts) | {name: facts[name] for name in MODEL_DEFAULTS}
+    if enhance is not None:
+        options["enhance"] = enhance
+    if preset is not None:
+        options["preset"] = preset
     job_id = job or job_id_of(catalog or "prompt", digest, options)
     origin = Origin(
         catalog=shown_url(catalog or "prompt"),
@@ -169,7 +182,7 @@ def replan(store: Store, job_id: str, settings: Settings) -> Planned:
         raise Failure(f"the model {origin.model} has changed since {job_id} was planned", hint=again)
     standing = pa.array(list(_committed(store)), pa.string())
     cached = pc.is_in(takes["spec_key"], value_set=standing)
-    takes = takes.set_column(takes.column_names.index("cached"), "cached", cached)
+    takes = _with_linked(store, takes.set_column(takes.column_names.index("cached"), "cached", cached), facts)
     refused = [Refusal(**row) for row in origin.refused]
     plan = Plan(takes, SHARD_SCHEMA.empty_table(), Cost(), refused, origin.rows_total)
     return Planned(plan, job_id, store, facts, origin, _quarantined(store, job_id, plan))
@@ -219,6 +232,8 @@ def plan_request(request: Request, settings: Settings) -> Planned:
         model=request.model,
         allow=request.allow,
         strict=request.strict,
+        enhance=request.enhance,
+        preset=request.preset,
     )
 
 
@@ -236,6 +251,23 @@ def _committed(store: Store) -> Iterator[str]:
     for found in store.list(layout.COMMITS):
         if (key := layout.parse_commit_path(found.path)) is not None:
             yield key
+
+
+def _with_linked(store: Store, takes: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
+    """The takes, `cached` also where one stands whose key the plan leaves open because it starts from another's."""
+    from actors.chains import Chains
+    from actors.found import find_linked
+
+    chains = Chains(takes)
+    if not chains.any:
+        return takes
+    import pyarrow as pa
+
+    cached = takes["cached"].to_numpy().copy()
+    standing = {take: takes["spec_key"][take].as_py() for take in cached.nonzero()[0].tolist() if chains.awaited(take)}
+    committed = set(_committed(store))
+    cached[list(find_linked(store, takes, chains, standing, committed.__contains__, facts))] = True
+    return takes.set_column(takes.column_names.index("cached"), "cached", pa.array(cached))
 
 
 def _quarantined(store: Store, job_id: str, plan: Plan) -> frozenset[tuple[str, str, int]]:

@@ -86,7 +86,10 @@ def job_details(status: Mapping[str, Any]) -> tuple[int, str]:
             parts.append(
                 f"{entry.get('shot_id')} take {entry.get('take')}, step {entry.get('step', 0)} of {entry['steps']}"
             )
-    if status.get("state") == "running" and status.get("gangs") == 0 and takes.get("pending"):
+    if status.get("pause"):
+        done = "" if status["pause"].get("drained") else ", takes at work are being rendered"
+        parts.append(f"{status['pause']['reason']}{done}")
+    elif status.get("state") == "running" and status.get("gangs") == 0 and takes.get("pending"):
         parts.append("gangs are starting")
     if status.get("eta_s"):
         parts.append(f"about {seconds(float(status['eta_s']))} left")

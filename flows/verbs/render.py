@@ -16,6 +16,7 @@ from flows.verbs.options import (
     Allow,
     Budget,
     Config,
+    Enhance,
     Gang,
     Gangs,
     Job,
@@ -23,6 +24,7 @@ from flows.verbs.options import (
     Layout,
     Model,
     Out,
+    Preset,
     Quiet,
     Strict,
     Verbose,
@@ -50,6 +52,8 @@ def plan_or_render(
     model: Model = None,
     allow: Allow = None,
     strict: Strict = False,
+    enhance: Enhance = None,
+    preset: Preset = None,
     config: Config = None,
     gang: Gang = None,
     layout: Layout = None,
@@ -71,10 +75,37 @@ def plan_or_render(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", help="t2v, still or i2v; i2v with --image.", metavar="TASK", rich_help_panel=SHOT),
+        typer.Option(
+            "--task", help="t2v; i2v with --image; flf2v with --last-image too.", metavar="TASK", rich_help_panel=SHOT
+        ),
     ] = None,
     image: Annotated[
         str | None, typer.Option("--image", help="First frame: a path or URL.", metavar="FILE", rich_help_panel=SHOT)
+    ] = None,
+    last_image: Annotated[
+        str | None, typer.Option("--last-image", help="Last frame.", metavar="FILE", rich_help_panel=SHOT)
+    ] = None,
+    video: Annotated[
+        str | None,
+        typer.Option("--video", help="Film to go on from or to change.", metavar="FILE", rich_help_panel=SHOT),
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option("--mask", help="White where the picture is made anew.", metavar="FILE", rich_help_panel=SHOT),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option("--strength", help="How much of the film is made anew, 0 to 1.", rich_help_panel=SHOT),
+    ] = None,
+    keep_frames: Annotated[
+        str | None,
+        typer.Option("--keep-frames", help='Frames that infill keeps: "0-4, 28-32".', rich_help_panel=SHOT),
+    ] = None,
+    long_method: Annotated[
+        str | None,
+        typer.Option(
+            "--long-method", help="hierarchical, overlap or co_denoise, for long clips.", rich_help_panel=SHOT
+        ),
     ] = None,
     show: Annotated[
         str | None, typer.Option("--show", help="Show of the shot.", callback=check_id, rich_help_panel=SHOT)
@@ -96,15 +127,20 @@ def plan_or_render(
         "steps": steps,
         "guidance_scale": guidance_scale,
         "negative_prompt": negative_prompt,
+        "strength": strength,
+        "keep_frames": keep_frames,
+        "long_method": long_method,
+        "preset": None if prompt is None else preset,  # of a catalog it is for the rows that name none
     }
-    shot, image_prefixes = shot_of(prompt, image, columns)
+    inputs = {"image_uri": image, "last_image_uri": last_image, "video_uri": video, "mask_uri": mask}
+    shot, input_prefixes = shot_of(prompt, inputs, columns)
     request = Request(
         catalog=catalog,
         out=out,
         shot=shot,
         job=job,
         model=model,
-        allow=(*(allow or ()), *image_prefixes),
+        allow=(*(allow or ()), *input_prefixes),
         strict=strict,
         gang=gang,
         gangs=gangs,
@@ -112,6 +148,8 @@ def plan_or_render(
         budget=budget,
         address=address,
         config=config,
+        enhance=enhance,
+        preset=None if prompt is not None else preset,
     )
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if context.info_name == "plan":

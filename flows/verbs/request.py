@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Request:
         allow: prefixes that inputs may come from, besides the catalog's folder.
         address: Ray cluster to join.
         config: settings file.
+        enhance: what makes prompts richer, `rules` or `module:function`.
+        preset: of the catalog's rows that name none; a shot has its own in `shot`.
     """
 
     catalog: str | None
@@ -43,7 +45,8 @@ class Request:
     budget: float | None = None
     address: str | None = None
     config: str | None = None
-    flags: Mapping[str, Any] = field(default_factory=dict)
+    enhance: str | None = None
+    preset: str | None = None
 
     def __post_init__(self) -> None:
         if (self.catalog is None) == (self.shot is None):
@@ -78,35 +81,36 @@ def layout_size(layout: str) -> int:
 
 
 def shot_of(
-    prompt: str | None, image: str | None, options: Mapping[str, Any]
+    prompt: str | None, inputs: Mapping[str, str | None], options: Mapping[str, Any]
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """The row for `--prompt`, and the prefixes that its image adds to `--allow`.
+    """The row for `--prompt`, and the prefixes that its inputs add to `--allow`.
 
     Args:
-        image: path or URL of the first frame.
+        inputs: column -> path or URL of a picture or film. A first frame alone makes the task i2v, a first and a last
+            one flf2v, unless the options name a task.
         options: the other columns; None values are left to their defaults.
 
     Raises:
         typer.BadParameter: options of a shot without a prompt.
     """
-    given = {column: value for column, value in options.items() if value is not None}
+    columns = {column: value for column, value in options.items() if value is not None}
+    files = {column: value for column, value in inputs.items() if value is not None}
     if prompt is None:
-        if given or image is not None:
-            names = ", ".join(
-                sorted(f"--{column.replace('_', '-')}" for column in [*given, *(["image"] if image else [])])
-            )
-            raise typer.BadParameter(f"{names}: only with --prompt; in a catalog they are columns.")
+        if columns or files:
+            flags = [f"--{name.removesuffix('_uri').replace('_', '-')}" for name in (*columns, *files)]
+            raise typer.BadParameter(f"{', '.join(sorted(flags))}: only with --prompt; in a catalog they are columns.")
         return None, ()
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
-    shot: dict[str, Any] = {"shot_id": f"prompt-{digest[:8]}", "prompt": prompt, **given}
+    shot: dict[str, Any] = {"shot_id": f"prompt-{digest[:8]}", "prompt": prompt, **columns}
     if "duration" in shot:
         shot["duration_s"] = shot.pop("duration")
-    if image is None:
-        return shot, ()
-    source = image if "://" in image else str(Path(image).expanduser().resolve())
-    shot.setdefault("task", "i2v")
-    shot["image_uri"] = source
-    return shot, (source,)
+    implied = {frozenset({"image_uri"}): "i2v", frozenset({"image_uri", "last_image_uri"}): "flf2v"}
+    if task := implied.get(frozenset(files)):
+        shot.setdefault("task", task)
+    places = {
+        column: value if "://" in value else str(Path(value).expanduser().resolve()) for column, value in files.items()
+    }
+    return shot | places, tuple(places.values())
 
 
 def shot_bytes(shot: Mapping[str, Any]) -> bytes:

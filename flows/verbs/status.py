@@ -37,6 +37,9 @@ def status(
         owner, when = ledger.lease.owner, moment(ledger.renewed())
         word = "runs on" if ledger.running else "was last run on"
         output.line(f"          {word} {owner.host_name}, process {owner.pid}; heard of {when} UTC")
+        if ledger.pause is not None and ledger.running:
+            again = f"go on: rushes resume {store} --job {report.job_id}"
+            output.line(f"          {ledger.pause.reason}, {ledger.pause.when}; {again}")
         if page := ledger.lease.note.get("run_page"):
             output.line(f"          {page}")
     counts = f"{takes.committed:,} of {takes.total:,} committed ({takes.rendered:,} rendered, {takes.cached:,} cached)"

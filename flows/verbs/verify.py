@@ -1,17 +1,20 @@
-"""`rushes verify`: does the store hold what its commits say?"""
+"""`rushes verify`: does the store hold what its commits say? And with `--repair`: make it so."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.report import ExitCode, verify_dict
 from flows.verbs.console import Output
-from flows.verbs.options import Config, Json, Quiet, Store, Verbose, check_id
+from flows.verbs.options import Address, Budget, Config, Gang, Gangs, Json, Quiet, Store, Verbose, check_id
 from flows.verbs.progress import Counted
 from flows.verbs.words import plural
+
+if TYPE_CHECKING:
+    from infra.store.verify import Audit
 
 MOST_SHOWN = 200
 
@@ -22,6 +25,13 @@ def verify(
         str | None, typer.Option("--job", help="Only this job's takes.", metavar="ID", callback=check_id)
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Orphans are faults too.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move damaged commits aside and render their takes again.")
+    ] = False,
+    gang: Gang = None,
+    gangs: Gangs = None,
+    budget: Budget = None,
+    address: Address = None,
     config: Config = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -30,18 +40,49 @@ def verify(
     """Audit every commit: its film is there, has the size and hash that it names, and plays. 1 if not."""
     from flows.verbs.ledger import choose_job, open_for_reading
     from infra.media import probe
+    from infra.scratch import Scratch
     from infra.settings import Settings
     from infra.store.commits import committed_keys
     from infra.store.verify import audit
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-    opened = open_for_reading(store, Settings.load(config))
+    settings = Settings.load(config, farm={"gang": gang, "gangs_max": gangs}, ray={"address": address})
+    opened = open_for_reading(store, settings)
     if job is not None:
         choose_job(opened, job)
-    total = len(committed_keys(opened)) if job is None else None
-    with Counted("verified", "commit", total, output) as counted:
-        found = audit(opened, strict=strict, job=job, prober=probe, on_progress=counted.update)
-    output.result(verify_dict(found))
+
+    scratch = Scratch(settings.farm.scratch)
+    scratch.clean()
+
+    def look() -> Audit:
+        total = len(committed_keys(opened)) if job is None else None
+        with Counted("verified", "commit", total, output) as counted:
+            return audit(opened, strict=strict, job=job, prober=probe, scratch=scratch, on_progress=counted.update)
+
+    found = look()
+    if not repair:
+        output.result(verify_dict(found))
+        _print(found, strict, output)
+        return ExitCode.FAULTS if found.faults else ExitCode.DONE
+
+    from flows.verbs.repair import Repaired
+    from flows.verbs.repair import repair as repair_faults
+
+    done = Repaired()
+    if any(fault.kind != "orphan" for fault in found.faults):
+        done = repair_faults(opened, settings, found.faults, output, job=job, prober=probe, budget=budget)
+        found = look()
+    output.result(verify_dict(found) | done.as_dict())
+    for command in done.commands:
+        output.line(command)
+    _print(found, strict, output)
+    if done.stopped is not None:
+        return done.stopped
+    return ExitCode.FAULTS if found.faults or done.missing else ExitCode.DONE
+
+
+def _print(found: Audit, strict: bool, output: Output) -> None:
+    """What an audit found, for people."""
     if found.faults:
         output.table(
             ("fault", "path", "what was found"),
@@ -58,4 +99,3 @@ def verify(
     )
     counts = [plural(found.commits, "commit"), plural(len(found.faults), "fault"), plural(len(found.orphans), "orphan")]
     output.line(", ".join(counts) + (f" ({kinds})" if kinds else ""))
-    return ExitCode.FAULTS if found.faults else ExitCode.DONE

@@ -31,7 +31,7 @@ class Gate:
         """End what passes, and refuse the rest, as a server that was killed does."""
         with self._lock:
             for passing in self._sockets:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # the other end has gone
                     passing.shutdown(socket.SHUT_RDWR)
                 passing.close()
             self._sockets.clear()
@@ -48,8 +48,8 @@ class Gate:
 
     @staticmethod
     def _pass(one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # either end may be cut
             while data := one.recv(65536):
                 other.sendall(data)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # either end may be cut
             other.shutdown(socket.SHUT_WR)

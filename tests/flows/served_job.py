@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
 from flows.running import RenderOptions
 from flows.served import render_here
@@ -14,8 +16,9 @@ from tests.flows.fake_job import fake_settings, planned_job
 
 
 @flow(name="rushes-render", persist_result=False)
-async def served(folder: str, store: str):  # type: ignore[no-untyped-def]
+async def served(folder: str, store: str) -> State:
     """As `flows.served.render_catalog`, with a catalog and a renderer that need no model."""
+    logging.getLogger("rushes").setLevel(logging.INFO)
     settings = fake_settings()
     return await render_here(planned_job(Path(folder), settings), settings, RenderOptions(renderer=FAKE))
 

@@ -85,9 +85,10 @@ class Opened:
             self.page.wait_for_timeout(50)
 
     def shown(self) -> list[str]:
-        """Shots of the cards that are shown."""
+        """Shots of the cards that are shown. innerText would be empty for a card that is not painted yet
+        (content-visibility), so textContent."""
         found: list[str] = self.page.eval_on_selector_all(
-            "article:not([hidden]) h2", "all => all.map(h => h.innerText)"
+            "article:not([hidden]) h2", "all => all.map(h => h.textContent)"
         )
         return [text.split()[0] for text in found]
 

@@ -220,3 +220,19 @@ def test_time_of_the_page_is_shown() -> None:
 def test_row_with_other_keys_becomes_a_card() -> None:
     row = {"shot_id": "a", "take": 2, "state": "pending", "spec_key": "00", "gpu_s": None, "prompt": "x"}
     assert BoardTake.from_row(row) == BoardTake(shot_id="a", take=2, state="pending", prompt="x")
+
+
+def test_a_card_tells_what_a_take_has_to_do_with_others() -> None:
+    kin = {
+        "parent": "hero", "scene": "harbour", "camera": "pan left", "identity": "<b>ann</b>",
+        "source_shot": "opening-1", "picture_of": "hero.de",
+        "encoded_prompt": "a red circle moves left, the camera pans left",
+    }  # fmt: skip
+    html = board_html("job", [take(**kin), take(shot_id="plain", encoded_prompt="a red circle moves left")])
+    first, second = html.split("<article")[1:]
+    for words in ("variant of", "hero", "harbour", "pan left", "starts from", "opening-1", "picture of", "hero.de"):
+        assert words in first
+    assert "encoded: a red circle moves left, the camera pans left" in first
+    assert "&lt;b&gt;ann" in first
+    assert "encoded:" not in second
+    assert "variant of" not in second

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pytest
 from PIL import Image
 
 from infra.media import probe
 from infra.store import StoreOptions, open_store
+from infra.store.commits import read_commits
 from infra.store.jobs import read_manifest
 from tests.flows.command_samples import JSON_KEYS, write_catalog
 from tests.model.folders import build_folder
+from tests.processes import assert_gone, descendants, living
 from tests.servers.command import CliResult, RunCli
 from tests.servers.seaweedfs import SeaweedFS
 
@@ -153,6 +154,21 @@ def test_retry_renders_what_was_given_up_once_the_reason_is_gone(cli: RunCli, re
     assert last.json["takes"]["rendered"] == 0 and last.json["takes"]["quarantined"] == 0
 
 
+def test_repair_renders_what_is_damaged(cli: RunCli, rendered: Rendered) -> None:
+    """Of the takes that stand one loses its film, another its commit. All are there again."""
+    store = open_store(rendered.out)
+    commits = sorted((read.path, read.commit) for read in read_commits(store) if read.commit is not None)
+    paths = [path for path, _ in commits[:2]]
+    store.delete(commits[0][1]["media"]["path"])
+    store.write(paths[1], b"{")
+    found = cli("verify", rendered.out, "--repair", "--gangs", "1", "--json", timeout=570)
+    assert found.rc == 0, found
+    assert (found.json["commits"], found.json["faults"]) == (len(commits), [])
+    assert {moved["path"] for moved in found.json["repaired"]} == set(paths)
+    assert [job["job_id"] for job in found.json["jobs"]] == [rendered.result.json["job_id"]]
+    assert cli(*rendered.words(), "--json").json["takes"]["rendered"] == 0
+
+
 def test_same_catalog_on_s3_gives_the_same_manifest(cli: RunCli, rendered: Rendered, s3: SeaweedFS) -> None:
     (rendered.folder / "missing.png").unlink(missing_ok=True)
     url = s3.bucket_url("end-to-end")
@@ -173,19 +189,37 @@ def test_same_catalog_on_s3_gives_the_same_manifest(cli: RunCli, rendered: Rende
     assert cli("status", url, "--json", env=environment, check=0).json["takes"] == result.json["takes"]
 
 
+def _long_film(rendered: Rendered, out: Path) -> list[str]:
+    shot = ["--prompt", "a very long film", "--steps", 900, "--width", 128, "--height", 96, "--duration", 10]
+    words = ["render", *shot, "--out", out, "--model", rendered.folder / "model", "--gangs", "1", "--json"]
+    return list(map(str, words))
+
+
 def test_cancel_from_another_process_leaves_nothing_behind(cli: RunCli, rendered: Rendered) -> None:
     out = rendered.folder / "cancelled"
-    shot = ["--prompt", "a very long film", "--steps", 900, "--width", 128, "--height", 96, "--duration", 10]
-    words = ["render", *shot, "--out", out, "--gangs", "1", "--json"]
-    process = cli.start(*map(str, words))
+    process = cli.start(*_long_film(rendered, out))
     _wait(lambda: _status(cli, out).get("state") == "running", 120)
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = descendants(process.pid)
     ended = cli("cancel", out, "--json", check=0, timeout=90)
     assert (ended.json["state"], ended.json["exit"]) == ("cancelled", 130)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert json.loads(stdout)["state"] == "cancelled" and json.loads(stdout)["exit"] == 130
-    _wait(lambda: not [child for child in family if child.is_running() and child.status() != "zombie"], 30)
+    assert_gone(family, 30)
+
+
+@pytest.mark.parametrize("child", ["gcs_server", "raylet"])
+def test_a_stop_while_ray_starts_is_one_in_good_order(cli: RunCli, rendered: Rendered, child: str) -> None:
+    out = rendered.folder / f"stopped-at-{child}"
+    process = cli.start(*_long_film(rendered, out))
+    _wait(lambda: any(child in line for line in living(descendants(process.pid))), 120)
+    children = descendants(process.pid)
+    process.terminate()
+    stdout, stderr = process.communicate(timeout=90)
+    assert process.returncode == 130, stderr
+    assert json.loads(stdout)["state"] == "cancelled"
+    assert _status(cli, out)["state"] == "cancelled"
+    assert_gone(children, 30)
 
 
 def _rows(manifest: pa.Table, without: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ import pytest
 from catalogs import CatalogError
 from flows.verbs.failure import Failure
 from flows.verbs.origin import Origin, shown_url
-from flows.verbs.plan import make_plan, replan
+from flows.verbs.plan import Planned, make_plan, replan
 from flows.verbs.request import shot_of
 from flows.verbs.source import job_id_of
 from infra.settings import Settings
@@ -181,6 +181,18 @@ def test_edited_catalog_is_another_job(model: Path, tmp_path: Path) -> None:
     assert len(names) == 2 and {name.rpartition("-")[0] for name in names} == {"same"}
 
 
+def test_a_preset_is_for_the_rows_that_name_none(model: Path, tmp_path: Path, capsys: Any) -> None:
+    rows = [{"shot_id": "own", "prompt": "up", "preset": "square-256"}, {"shot_id": "open", "prompt": "down"}]
+    catalog, out = write_catalog(tmp_path / "c.parquet", [row | {"fps": 8.0} for row in rows]), tmp_path / "out"
+    plain, preset = (
+        make_plan(str(catalog), str(out), Settings(), model=str(model), preset=name) for name in (None, "clip-4s")
+    )
+    assert preset.plan.takes["frames"].to_pylist() == [32, 32] and plain.plan.takes["frames"].to_pylist() == [32, 17]
+    assert plain.job_id != preset.job_id and preset.origin.options["preset"] == "clip-4s"
+    words = ["plan", catalog, "--out", out, "--model", model, "--preset", "clip-4s", "--json"]
+    assert run(capsys, *words).json["job_id"] == preset.job_id
+
+
 @pytest.mark.parametrize(
     ("catalog", "stem"),
     [
@@ -214,7 +226,9 @@ def test_shot_of_a_prompt_has_the_columns_that_were_asked_for(model: Path, tmp_p
     image = tmp_path / "first frame.png"
     image.write_bytes(b"a picture that a plan does not look into")
     prompt = "a cat"
-    shot, allow = shot_of(prompt, str(image), {"width": 64, "duration": 2.0, "seed": None, "negative_prompt": "dogs"})
+    shot, allow = shot_of(
+        prompt, {"image_uri": str(image)}, {"width": 64, "duration": 2.0, "seed": None, "negative_prompt": "dogs"}
+    )
     planned = make_plan(None, str(tmp_path / "out"), Settings(), shot=shot, model=str(model), allow=allow)
     [row] = planned.plan.takes.to_pylist()
     assert row["shot_id"] == "prompt-" + hashlib.sha256(b"a cat").hexdigest()[:8]
@@ -222,6 +236,67 @@ def test_shot_of_a_prompt_has_the_columns_that_were_asked_for(model: Path, tmp_p
     assert (row["width"], row["height"], row["frames"], row["fps"]) == (64, 48, 16, 8.0)
     assert row["image_sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
     assert row["spec_key"] is not None and planned.roots == (f"file://{image}",)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "task"),
+    [
+        ({"image_uri": "a.png"}, "i2v"),
+        ({"image_uri": "a.png", "last_image_uri": "b.png"}, "flf2v"),
+        ({"video_uri": "a.mp4"}, None),
+        ({"video_uri": "a.mp4", "mask_uri": "m.png"}, None),
+    ],
+)
+def test_what_a_shot_is_given_says_its_task_where_only_one_can_be_meant(
+    inputs: dict[str, str], task: str | None
+) -> None:
+    shot, allow = shot_of("a cat", inputs, {})
+    assert shot is not None and shot.get("task") == task
+    assert list(allow) == [str(Path(name).resolve()) for name in inputs.values()]
+    named, _ = shot_of("a cat", inputs, {"task": "loop"})
+    assert named is not None and named["task"] == "loop"
+
+
+def plan_enhanced(model: Path, tmp_path: Path, enhance: str | None) -> Planned:
+    rows = [{"shot_id": "a", "prompt": "red ball going right"}, {"shot_id": "b", "prompt": "a cat"}]
+    catalog = write_catalog(tmp_path / "c.parquet", rows)
+    return make_plan(str(catalog), str(tmp_path / "out"), Settings(), model=str(model), enhance=enhance)
+
+
+def test_prompts_are_made_dense_by_rule_and_both_are_kept(model: Path, tmp_path: Path) -> None:
+    plain, rich = (plan_enhanced(model, tmp_path, name) for name in (None, "rules"))
+    [ball, cat] = rich.plan.takes.to_pylist()
+    assert ball["prompt"] == "red ball going right"
+    assert ball["encoded_prompt"] == "a large red circle moving right on a black background"
+    assert cat["encoded_prompt"] is None
+    before = [row["spec_key"] for row in plain.plan.takes.to_pylist()]
+    assert ball["spec_key"] != before[0] and cat["spec_key"] == before[1], "only what is encoded enters a key"
+    assert plain.job_id != rich.job_id
+
+
+def test_a_function_of_ones_own_takes_the_rules_place(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ours.py").write_text(
+        "def louder(prompt): return prompt.upper()\n"
+        "def nothing(prompt): return None\n"
+        "def broken(prompt): raise OSError('no answer from the model')\n"
+        "number = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    planned = plan_enhanced(model, tmp_path, "ours:louder")
+    assert [row["encoded_prompt"] for row in planned.plan.takes.to_pylist()] == ["RED BALL GOING RIGHT", "A CAT"]
+    for name, said in [
+        ("ours:nothing", "not a text"),
+        ("ours:broken", "no answer from the model"),
+        ("ours:number", "not a function"),
+        ("ours:missing", "missing"),
+        ("nowhere:f", "nowhere"),
+        ("sparkle", "module:function"),
+    ]:
+        with pytest.raises(Failure, match=said):
+            plan_enhanced(model, tmp_path, name)
 
 
 def test_image_that_cannot_be_read_is_left_to_its_take(model: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_exit_code_and_result_are_the_jobs(code: ExitCode, jobs: Jobs, words: li
     ("error", "code"),
     [
         (lambda: PlanDiffers("another plan"), 2),
-        (lambda: StoreUnavailable("no answer"), 4),
+        (lambda: StoreUnavailable("no answer"), 2),
         (lambda: _server_error("no Prefect"), 2),
         (lambda: _placement("no node holds it"), 2),
         (lambda: _farm_gone("the pool is lost"), 4),

@@ -19,6 +19,7 @@ USAGE = [
     (["plan", "CATALOG", "--prompt", "a", "--out", "OUT"], "exclude each other"),
     (["plan", "CATALOG", "--out", "OUT", "--width", "64"], "--width: only with --prompt"),
     (["plan", "CATALOG", "--out", "OUT", "--image", "a.png"], "--image: only with --prompt"),
+    (["plan", "CATALOG", "--out", "OUT", "--model", "MODEL", "--preset", "film"], "there is no preset 'film'"),
     (["plan", "CATALOG", "--out", "OUT", "--job", "../x"], "'../x' is not a name"),
     (["plan", "CATALOG", "--out", "OUT", "--job", ""], "is not a name"),
     (["plan", "CATALOG", "--out", "OUT", "--gang", "0"], "--gang"),
@@ -65,6 +66,8 @@ def test_what_cannot_start_is_exit_2(words: list[str], told: str, places: dict[s
     assert set(ran.json) >= {"format", "job_id", "store", "state", "exit", "board", "takes", "rows", "gpu_s", "error"}
     assert (ran.json["state"], ran.json["exit"]) == ("refused", 2)
     assert told in ran.json["error"]
+    if words[0] == "verify":
+        assert (ran.json["commits"], ran.json["faults"], ran.json["orphans"]) == (0, [], [])
     assert ran.err.startswith("error: ") and "Traceback" not in ran.err
     assert "secret" not in ran.err + ran.out
     assert not Path(places["OUT"]).exists()
@@ -88,7 +91,11 @@ def test_no_words_at_all_show_the_help(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["plan", "render", "status", "jobs", "logs", "cancel", "verify", "retry", "doctor", "dashboard"]
+    "verb",
+    [
+        *("plan", "render", "status", "jobs", "logs", "cancel", "verify", "gc", "forget", "retry", "doctor"),
+        "dashboard",
+    ],
 )
 def test_every_verb_explains_itself(verb: str, capsys: Any) -> None:
     ran = run(capsys, verb, "--help")

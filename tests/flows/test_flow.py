@@ -4,15 +4,16 @@ prompts.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows.artifacts import slug
@@ -27,20 +28,20 @@ from tests.flows.fake_job import (
     fake_settings,
     finish,
     planned_job,
+    run_here,
     start,
     start_module,
     store_of,
     write_catalog,
 )
 from tests.flows.gate import Gate
+from tests.processes import assert_gone, descendants, living
 
 KEY = slug(JOB)
 GONE_S = 30.0
 PATIENCE_S = 180.0
 """On a machine with other work Ray alone may take a minute to start."""
 FailedJob = tuple[Path, Ended, Ended]
-NOT_OURS = ("DashboardAgent", "RuntimeEnvAgent", "ray::dashboard", "multiprocessing.resource_tracker")
-"""Ray's own agents may stay for 90 s; the tracker is of the process that serves the deployment, and stays with it."""
 
 
 @pytest.fixture
@@ -50,30 +51,6 @@ def prefect(prefect_server: str) -> Prefect:
 
 def shots(count: int, *words: str) -> list[dict[str, Any]]:
     return [{"shot_id": f"s{i}", "prompt": " ".join(words) or "plain"} for i in range(count)]
-
-
-def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
-
-
-def left_over(processes: list[psutil.Process]) -> list[str]:
-    """Command lines of those that still live, less `NOT_OURS`."""
-    lines = []
-    for process in processes:
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE:
-                lines.append(" ".join(process.cmdline())[:120])
-        except psutil.NoSuchProcess:
-            continue
-    return [line for line in lines if line and not any(agent in line for agent in NOT_OURS)]
-
-
-def assert_gone(processes: list[psutil.Process], within_s: float) -> None:
-    """None of these lives when the time is over."""
-    end = time.monotonic() + within_s
-    while (left := left_over(processes)) and time.monotonic() < end:
-        time.sleep(0.2)
-    assert not left, f"still there after {within_s} s: {left}"
 
 
 def committed(folder: Path) -> list[dict[str, Any]]:
@@ -202,7 +179,7 @@ def test_manifest_and_board_are_views_of_the_store(failed_job: FailedJob) -> Non
     store = open_store(folder / "store")
     manifest = read_manifest(store, JOB)
     first = ["show", "shot_id", "revision", "take", "seed", "spec_key", "state", "width", "height", "frames", "fps"]
-    last = ["media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class"]
+    last = ["media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality"]
     assert manifest.column_names[: len(first)] == first
     assert manifest.column_names[-len(last) :] == last
     own = manifest.column_names[len(first) : -len(last)]
@@ -243,14 +220,28 @@ def test_again_needs_neither_prefect_nor_ray_and_mends_missing_views(failed_job:
     assert {commit["spec_key"]: commit for commit in committed(folder)} == made
 
 
+def test_again_brings_a_manifest_up_to_date_whose_owner_was_killed(failed_job: FailedJob) -> None:
+    folder, _, _ = failed_job
+    store = open_store(folder / "store")
+    made = read_manifest(store, JOB)
+    older = made.set_column(made.schema.get_field_index("state"), "state", pa.array(["pending"] * made.num_rows))
+    sink = io.BytesIO()
+    pq.write_table(older, sink)
+    store.write(f"jobs/{JOB}/manifest.parquet", sink.getvalue())
+    report = run_here(folder, api="http://127.0.0.1:9/api")
+    assert (report.exit, report.takes.cached) == (1, 7)
+    assert report.gpu_s.cached > 1.0
+    assert read_manifest(store, JOB)["state"].to_pylist() == made["state"].to_pylist()
+
+
 def test_cancel_in_prefect_stops_a_flow_that_was_started_directly(tmp_path: Path, prefect: Prefect) -> None:
     write_catalog(tmp_path, shots(6, "sleep=40"))
     process = start(tmp_path, api=prefect.url)
     try:
         run = eventually(lambda: next(iter(prefect.runs(store_of(tmp_path))), None), PATIENCE_S)
         eventually(lambda: "gang ready" in prefect.logs(run), PATIENCE_S)
-        children = descendants(process)
-        assert any("rank" in " ".join(child.cmdline()).lower() for child in children)
+        children = descendants(process.pid)
+        assert any("rank" in line.lower() for line in living(children))
         began = time.monotonic()
         prefect.cancel(run)
         ended = finish(process, PATIENCE_S)
@@ -280,7 +271,7 @@ def test_after_kill_nothing_is_left_and_the_next_run_renders_only_the_rest(tmp_p
         follower = start(tmp_path, api=prefect.url)
         followed_log = tmp_path / "log.1"
         eventually(lambda: "following it" in followed_log.read_text(), 20)
-        children = descendants(process)
+        children = descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         before = {commit["spec_key"]: commit for commit in committed(tmp_path)}
         process.wait()
@@ -320,7 +311,7 @@ def test_a_signal_stops_an_embedded_run_and_its_server_remembers_it(tmp_path: Pa
     process = start(tmp_path, home=home)
     try:
         eventually(lambda: "gang ready" in (tmp_path / "log.0").read_text(), PATIENCE_S)
-        children = descendants(process)
+        children = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         ended = finish(process, PATIENCE_S)
     finally:
@@ -339,13 +330,13 @@ def test_cancel_in_the_dashboard_of_a_served_run(tmp_path: Path, prefect: Prefec
     server = start_module(["tests.flows.served_job", str(tmp_path), name], tmp_path, PREFECT_API_URL=prefect.url)
     try:
         deployment = eventually(lambda: prefect.deployment(name), PATIENCE_S)
-        idle = descendants(server)
+        idle = descendants(server.pid)
         prefect.ask(f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
         run = eventually(
             lambda: next((r for r in prefect.runs(store_of(tmp_path)) if r["name"] == f"{JOB} #1"), None), PATIENCE_S
         )
         eventually(lambda: "gang ready" in prefect.logs(run), PATIENCE_S)
-        children = [child for child in descendants(server) if child not in idle]
+        children = [child for child in descendants(server.pid) if child not in idle]
         prefect.cancel(run)
         assert_gone(children, GONE_S)
         eventually(lambda: prefect.runs(store_of(tmp_path))[0]["state_type"] == "CANCELLED", GONE_S)

@@ -122,6 +122,21 @@ def test_keys_that_the_plan_left_open_are_found(store: Store, tmp_path: Path) ->
     assert states(views.make_manifest(other, JOB))[:2] == ["committed", "committed"], "the manifest remembers"
 
 
+def test_prompt_and_what_was_encoded_stand_side_by_side(tmp_path: Path) -> None:
+    opened, catalog = open_store(tmp_path / "store"), tmp_path / "views.jsonl"
+    rows = [
+        '{"shot_id": "a", "prompt": "a cat", "scene": "home", "identity": "tom"}',
+        '{"shot_id": "b", "prompt": "a cat", "scene": "home", "camera": "pan left", "variants": {"locale": ["de"]}}',
+    ]
+    catalog.write_text("\n".join(rows))
+    put_plan(opened, JOB, plan(read(str(catalog)), FACTS).takes)
+    first, second = views.make_manifest(opened, JOB).to_pylist()
+    assert (first["prompt"], first["encoded_prompt"]) == ("a cat", "a cat")
+    assert (second["prompt"], second["encoded_prompt"]) == ("a cat", "a cat, the camera pans left")
+    names = ("shot_id", "parent", "variant", "locale", "scene", "camera", "identity")
+    assert [second[name] for name in names] == ["b.de", "b", "de", "de", "home", "pan left", "tom"]
+
+
 def test_a_later_owners_manifest_is_left_alone(store: Store, tmp_path: Path) -> None:
     later = views.make_manifest(store, JOB)
     write_manifest(store, JOB, later, epoch=5)

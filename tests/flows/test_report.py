@@ -7,6 +7,7 @@ import json
 import pytest
 
 from catalogs import Refusal
+from flows.accounts import Books
 from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Rows, Takes, failure_dict, refusal_dict, verify_dict
 from infra.store.verify import Audit, Fault
 
@@ -91,3 +92,15 @@ def test_takes_add_up(given: dict[str, int], pending: int, rendered: int) -> Non
 
 def test_spent_leaves_out_what_the_cache_saved() -> None:
     assert GpuSeconds(1.0, 2.0, 4.0, 8.0).spent == 7.0
+
+
+def test_books_outlive_a_dispatcher_that_starts_again_with_empty_ones() -> None:
+    books = Books(GpuSeconds(rendered=5.0, failed=1.0, cached=9.0))
+    assert books.total == GpuSeconds(rendered=5.0, failed=1.0)
+    books.hear(GpuSeconds(rendered=2.0, cached=5.0))
+    books.hear(GpuSeconds(rendered=4.0, failed=0.5, cached=5.0))
+    assert books.total == GpuSeconds(rendered=9.0, failed=1.5, cached=5.0)
+    books.hear(GpuSeconds(cached=9.0))  # it counts what the one before it had rendered as cached
+    assert books.total == GpuSeconds(rendered=9.0, failed=1.5, cached=9.0)
+    books.hear(GpuSeconds(rendered=3.0, duplicate=1.0, cached=9.0))
+    assert books.total == GpuSeconds(rendered=12.0, failed=1.5, duplicate=1.0, cached=9.0)

@@ -1,0 +1,119 @@
+"""A page of pictures from a job: a strip for each take, unedited, with its seed and command; failures are shown too.
+
+    python -m flows.gallery STORE --job JOB --out FOLDER [--command "rushes render …"]
+
+Writes `FOLDER/README.md` and one PNG a take. Nothing is chosen: every take of the job stands there, in the plan's
+order, with frames at even distances from first to last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from flows.markdown import code, md
+from infra.media.source import Source
+from infra.store import Store, open_store
+from infra.store.jobs import read_manifest
+
+FRAMES = 8
+_GAP = 2
+_SHOWN = ("width", "height", "frames", "fps", "seed", "take")
+
+
+def strip(frames: Sequence[NDArray[np.uint8]], *, height: int = 96) -> Image.Image:
+    """Pictures (height, width, 3) side by side, each scaled to `height` pixels."""
+    pictures = []
+    for frame in frames:
+        picture = Image.fromarray(frame)
+        size = (max(1, round(picture.width * height / picture.height)), height)
+        # Small pictures are enlarged in blocks: what was rendered is to be seen, not what a filter makes of it.
+        enlarged = picture.height < height
+        pictures.append(picture.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS))
+    width = sum(picture.width + _GAP for picture in pictures) - _GAP
+    page = Image.new("RGB", (width, height), "white")
+    left = 0
+    for picture in pictures:
+        page.paste(picture, (left, 0))
+        left += picture.width + _GAP
+    return page
+
+
+def evenly(count: int, most: int = FRAMES) -> list[int]:
+    """Up to `most` numbers below `count` at even distances, first and last among them."""
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
+
+
+def pictures_of(data: bytes, media: str) -> list[NDArray[np.uint8]]:
+    """Frames of a film, or the one picture of a still."""
+    if not media.endswith(".mp4"):
+        with Image.open(io.BytesIO(data)) as still:
+            return [np.asarray(still.convert("RGB"))]
+    film = Source.open(data)
+    return [np.asarray(frame) for frame in film.pictures(evenly(film.frames))]
+
+
+def write_gallery(store: Store, job_id: str, folder: Path, command: str | None = None) -> int:
+    """Writes the page and its strips; returns how many takes have a film.
+
+    Raises:
+        NotFound: no such job. StoreError: the store cannot be read.
+    """
+    rows = read_manifest(store, job_id).to_pylist()
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = 0
+    lines = ["# Gallery", "", "Every take of one job, in the catalog's order, none chosen and none left out."]
+    if command:
+        lines += ["", f"    {command}", f"    python -m flows.gallery … --job {job_id}"]
+    for row in rows:
+        name = f"{row['shot_id']}-{row['take']:03d}"
+        lines += ["", f"## {md(row['shot_id'])}", "", *_told(row)]
+        media = row.get("media_path")
+        if row["state"] != "committed" or not media:
+            lines += ["", f"**{row['state']}**: {md(row.get('error_class') or 'not rendered')}"]
+            continue
+        strip(pictures_of(store.read(media), media)).save(folder / f"{name}.png", optimize=True)
+        lines += ["", f"![{md(row['shot_id'])}, take {row['take']}]({name}.png)"]
+        shown += 1
+    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return shown
+
+
+def _told(row: Mapping[str, Any]) -> list[str]:
+    encoded = row.get("encoded_prompt")
+    facts = ", ".join(f"{name} {_number(row[name])}" for name in _SHOWN if row.get(name) is not None)
+    told = [f"{code(row['task'])} {md(row['prompt'])}"]
+    if encoded and encoded != row["prompt"]:
+        told.append(f"as encoded: {md(encoded)}")
+    return [f"{line}  " for line in told] + [facts]
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; exit code 1 when a take of the job has no film."""
+    parser = argparse.ArgumentParser(prog="python -m flows.gallery", description=__doc__)
+    parser.add_argument("store")
+    parser.add_argument("--job", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--command", help="what rendered the job, to be printed on the page")
+    given = parser.parse_args(arguments)
+    store = open_store(given.store)
+    total = read_manifest(store, given.job).num_rows
+    shown = write_gallery(store, given.job, given.out, given.command)
+    print(f"{shown} of {total} takes in {given.out / 'README.md'}")
+    return 0 if shown == total else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
