@@ -17,6 +17,7 @@ os.environ.update(
 )
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,23 @@ from tests.servers.command import RunCli
 from tests.servers.faultproxy import FaultProxy
 from tests.servers.prefect import PrefectServer
 from tests.servers.seaweedfs import SeaweedFS, find_weed
+
+FARMS = ("tests/actors/", "tests/chaos/", "tests/flows/")
+"""Folders whose tests start Ray and Prefect."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `pytest -n 2`: farms one after another in one worker, so that none waits for another's cores; other files in
+    whichever worker is free.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneFarmAtATime(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "farms" if nodeid.startswith(FARMS) else nodeid.split("::", 1)[0]
+
+    return OneFarmAtATime(config, log)
 
 
 @pytest.fixture(scope="session")
