@@ -12,20 +12,32 @@ export RAY_USAGE_STATS_ENABLED := 0
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install lint
+.PHONY: help demo test chaos chaos-table install lint
 
 help:
 	@echo "make demo     render the eight sample shots into ./out"
 	@echo "make test     every test, against a real S3 server and a real Prefect server"
+	@echo "make chaos    kill processes of a running farm, SEED=7 KILLS=100, and audit what is left"
 	@echo "make install  the package with all extras, into $(VENV)"
 	@echo "make lint     style, types and the law of the layers"
 
 demo: $(if $(wildcard $(ALL)),,$(BASE))
 	@$(BIN)/rushes render catalogs/samples/demo.parquet --out ./out
 
-# The tests end within 20 minutes or are stopped; the last line is pytest's own.
+# Two workers: farms in one, everything else in the other (tests/conftest.py). The last line is pytest's own.
 test: $(ALL)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder $(PYTEST_ARGS)
+
+# Every kind of process, at every phase, by SIGKILL; half an hour at most. Adds to the results and to the page.
+SEED  ?= 7
+KILLS ?= 100
+OUT   ?= tests/chaos/results
+chaos: $(ALL)
+	@$(BIN)/python -m tests.chaos run --seed $(SEED) --kills $(KILLS) --out $(OUT)
+
+# The results of all recorded seeds, summed up in actors/RELIABILITY.md.
+chaos-table: $(ALL)
+	@$(BIN)/python -m tests.chaos table
 
 install: $(ALL)
 
