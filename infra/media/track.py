@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -163,7 +164,7 @@ def _path(found: list[list[Component]], totals: list[float], diagonal: float) ->
         return chosen
     gains = [np.array([part.mass / totals[frames[0]] for part in found[frames[0]]])]
     came_from: list[NDArray[np.int64]] = []
-    for before, number in zip(frames, frames[1:], strict=False):
+    for before, number in pairwise(frames):
         here, there = _centres(found[number]), _centres(found[before])
         jump = np.linalg.norm(here[:, None] - there[None], axis=2) / diagonal
         reached = gains[-1][None] - _JUMP * jump
@@ -189,7 +190,7 @@ def _filled(boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[
 
 
 def _smoothed(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A Gaussian over time on both corners. The ends are mirrored through their value, so that a steady motion stays."""
+    """A Gaussian over time on both corners. Ends are mirrored through their value: a steady motion stays."""
     reach = min(len(boxes) - 1, round(3 * _SMOOTH))
     if reach < 1:
         return boxes
