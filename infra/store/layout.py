@@ -33,6 +33,7 @@ _QUARANTINE = re.compile(
 )
 _PIECE = re.compile(rf"{JOBS}/({NAME.pattern})/pieces/([0-9a-f]{{64}})/({NAME.pattern})\.safetensors")
 _DECISION = re.compile(rf"{DECISIONS}/({NAME.pattern})/({NAME.pattern})\.json")
+_ADDITION = re.compile(rf"{JOBS}/({NAME.pattern})/additions/(\d+)\.parquet")
 _ROUND = re.compile(rf"{JOBS}/({NAME.pattern})/rounds/(\d+)\.json")
 
 
@@ -146,7 +147,17 @@ def plan_path(job_id: str) -> str:
 
 def addition_path(job_id: str, number: int) -> str:
     """Retakes, added shots and changed priorities, numbered from 1."""
-    return f"{job_folder(job_id)}/additions/{_count(number)}.parquet"
+    return f"{additions_folder(job_id)}/{_count(number)}.parquet"
+
+
+def additions_folder(job_id: str) -> str:
+    return f"{job_folder(job_id)}/additions"
+
+
+def parse_addition_path(path: str) -> int | None:
+    """The number of an addition, or None for another name."""
+    found = _ADDITION.fullmatch(path)
+    return int(found[2]) if found else None
 
 
 def shard_path(job_id: str, number: int) -> str:
