@@ -92,27 +92,29 @@ class Finisher:
     def _finish(
         self, order: Order, facts: Mapping[str, Any], frames: Frames, stages: dict[str, float], lines: list[str]
     ) -> Finished:
-        from infra.media import encode_film, encode_still, expect, fit, poster, probe
+        from infra.media import encode_film, encode_still, expect, fit, of_aspect, poster, probe
 
         film = self._spec.film
         width, height, count = int(order["width"]), int(order["height"]), int(order["frames"])
         still = order["task"] == "still"
         suffix = ".png" if still else ".mp4"
         clock = _Stopwatch(stages)
-        fitted = fit(frames, width, height, count)
+        fitted = (of_aspect if order.get("upscaler") else fit)(frames, width, height, count)
         try:
             examine(order, fitted, self._spec)
         except PolicyRefused:
             self._drop_pieces(order, lines)
             raise
         clock.lap("examine")
+        made = to_size(order, fitted, self._spec)
+        clock.lap("upscale")
         with self._scratch.room("finish", film_bytes(width, height, count)) as folder:
             local = folder / f"take{suffix}"
             if still:
-                encode_still(fitted[0], local)
+                encode_still(made[0], local)
             else:
                 encode_film(
-                    fitted, local, fps=order["fps"], crf=film.crf, preset=film.preset, ffmpeg=film.ffmpeg,
+                    made, local, fps=order["fps"], crf=film.crf, preset=film.preset, ffmpeg=film.ffmpeg,
                     timeout_s=film.timeout_s,
                 )  # fmt: skip
             clock.lap("encode")
@@ -124,7 +126,7 @@ class Finisher:
             published = self._publish(local, record, suffix)
             clock.lap("publish")
         self._drop_pieces(order, lines)
-        path = self._put_poster(order, poster(fitted, longest=film.poster_px), lines)
+        path = self._put_poster(order, poster(made, longest=film.poster_px), lines)
         clock.lap("poster")
         adopted = published.outcome == "adopted"
         return Finished(published.commit, adopted, path, None, stages, tuple(lines))
@@ -236,6 +238,22 @@ def quality_note(order: Order, frames: Frames, lines: list[str]) -> dict[str, An
         return {}
 
 
+def to_size(order: Order, frames: Frames, spec: JobSpec) -> Frames:
+    """The frames as they are encoded: upscaled to the film's size where the plan names an upscaler, else as they are.
+
+    Raises:
+        UpscalerFailed: it failed, or the settings here name another one than the plan, whose keys it is part of.
+    """
+    from infra.media import UpscalerFailed, upscale
+
+    planned = order.get("upscaler")
+    if planned is None:
+        return frames
+    if planned != spec.film.upscale:
+        raise UpscalerFailed(f"the take is planned with the upscaler {planned}; media.upscale is {spec.film.upscale}")
+    return upscale(frames, int(order["width"]), int(order["height"]), planned)
+
+
 def commit_record(order: Order, facts: Mapping[str, Any], spec: JobSpec) -> dict[str, Any]:
     """What the commit says of this render; ``publish`` adds the media's path, hash and size, and the owner's token."""
     names = ("spec_key", "picture_key", "show", "shot_id", "revision", "take", "seed", "attempt")
@@ -243,4 +261,7 @@ def commit_record(order: Order, facts: Mapping[str, Any], spec: JobSpec) -> dict
     notes: dict[str, Any] = {"job_id": spec.job_id}
     if order.get("precision"):
         notes["retried_in"] = order["precision"]
+    notes |= {name: order[name] for name in ("draft", "draft_of", "upscaler") if order.get(name) is not None}
+    if order.get("upscaler"):
+        notes["rendered"] = {side: order[f"render_{side}"] for side in ("width", "height")}
     return {name: order[name] for name in names} | {"epoch": spec.epoch, "media": media, "notes": notes, **facts}

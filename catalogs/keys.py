@@ -43,6 +43,8 @@ REVISION_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "keep_frames": "text",
         "long_method": "text",
         "lora": "json",
+        "upscale": "float",
+        "draft": "text",
     }
 )
 SPEC_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -67,6 +69,7 @@ SPEC_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
         "guidance_scale_2": "float",
         "long_method": "text",
         "window_frames": "int",
+        "upscaler": "text",
         "sampler": "text",
         "step_skip": "json",
         "image_sha256": "text",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from catalogs.buffer import SPILL_BYTES, TableBuffer
 from catalogs.cost import Cost
 from catalogs.dependencies import Links, anchored, first_of_each_row
 from catalogs.digests import DigestSet, digest_texts, from_hex, hex_column
+from catalogs.drafts import LANCZOS, Draft
 from catalogs.errors import CatalogError
 from catalogs.keys import (
     NOT_IN_PICTURE,
@@ -47,7 +48,7 @@ _TAKE_TYPES: dict[str, pa.DataType] = {
     "variant": pa.string(), "locale": pa.string(), "picture_of": pa.string(),
     "deliver": pa.list_(pa.string()), "priority": pa.int32(), "deadline": schema.TIME, "not_before": schema.TIME,
     "budget_gpu_s": pa.float64(), "window_frames": pa.int32(), "tokens": pa.int64(), "cost_gpu_s": pa.float64(),
-    "cached": pa.bool_(), "model": pa.string(),
+    "cached": pa.bool_(), "model": pa.string(), "draft": pa.string(), "draft_of": pa.string(), "upscaler": pa.string(),
 }  # fmt: skip
 TAKE_SCHEMA = pa.schema(
     [(name, _TAKE_TYPES[name]) for name in schema.PLAN_COLUMNS]
@@ -94,6 +95,8 @@ def plan(
     precision: Mapping[str, str] | None = None,
     shard_takes: int | None = None,
     enhance: Enhance | None = None,
+    draft: Draft | None = None,
+    upscaler: str = LANCZOS,
     spill_bytes: int = SPILL_BYTES,
 ) -> Plan:
     """Plans a catalog. Same catalog, facts and options, same table; `done` changes `cached` and the counts only.
@@ -107,6 +110,8 @@ def plan(
         precision: part of the model -> dtype; the model's own otherwise.
         shard_takes: most takes in a shard, instead of a size that follows the job's.
         enhance: makes a prompt richer before it is encoded; the catalog's own stays in `prompt`.
+        draft: how small and quick all takes are made, where they are a draft of the catalog.
+        upscaler: what brings films with `upscale` to their size; its name is part of their keys.
         spill_bytes: size of the takes beyond which they go to a temporary file.
 
     Raises:
@@ -115,13 +120,21 @@ def plan(
     """
     if shard_takes is not None and shard_takes < 1:
         raise ValueError(f"shard_takes is {shard_takes}; it must be at least 1")
-    planner = _Planner(model_facts, done, digest_input, precision, enhance, spill_bytes)
+    planner = _Planner(model_facts, done, digest_input, precision, Resolving(enhance, draft, upscaler), spill_bytes)
     try:
         for batch in shots:
             planner.add(batch)
         return planner.finish(shard_takes)
     finally:
         planner.close()
+
+
+class Resolving(NamedTuple):
+    """How shots become what is rendered, beyond the model's facts; as `plan` takes them."""
+
+    enhance: Enhance | None
+    draft: Draft | None
+    upscaler: str
 
 
 class _Planner:
@@ -133,10 +146,10 @@ class _Planner:
         done: Iterable[str],
         digest_input: Callable[[str], str | None] | None,
         precision: Mapping[str, str] | None,
-        enhance: Enhance | None,
+        resolving: Resolving,
         spill_bytes: int,
     ) -> None:
-        self._facts, self._enhance = model_facts, enhance
+        self._facts, self._resolving = model_facts, resolving
         self._constants = model_fields(model_facts, precision)
         self._done = DigestSet(from_hex(done))
         self._digest_input = digest_input
@@ -152,7 +165,8 @@ class _Planner:
         self._links = Links()
 
     def add(self, batch: Batch) -> None:
-        resolved, refused = resolve(batch.shots, self._facts, self._enhance)
+        how = self._resolving
+        resolved, refused = resolve(batch.shots, self._facts, how.enhance, draft=how.draft, upscaler=how.upscaler)
         self._rows += _count_rows(batch)
         self._refused += first_of_each_row([*batch.refused, *refused]) if refused else batch.refused
         self._links.add(resolved.columns, batch.lost, batch.shots)
@@ -187,7 +201,8 @@ class _Planner:
         revision = hex_column(digest_texts(shots.revision_documents(REVISION_FIELDS))[:, : REVISION_DIGITS // 2])
         unlinked = pa.nulls(len(counts), pa.string())
         columns = dict(shots.columns) | {"revision": revision, **digests}
-        columns |= {"source_shot": unlinked, "source_frame": unlinked}
+        columns |= {"source_shot": unlinked, "source_frame": unlinked, "draft_of": unlinked}
+        columns.setdefault("draft", unlinked)
         number = np.ones(len(counts), np.int64)
         if (counts != 1).any():
             parent = np.repeat(np.arange(len(counts)), counts)

@@ -15,6 +15,7 @@ from catalogs.aspects import with_aspects
 from catalogs.checker import Checker
 from catalogs.cost import take_gpu_s
 from catalogs.dependencies import anchored, group_of
+from catalogs.drafts import LANCZOS, Draft, drafted, sides_to_render, upscaled
 from catalogs.keys import CHANGES_ONLY, documents
 from catalogs.long import cut_long, long_gpu_s
 from catalogs.refusal import Refusal
@@ -68,7 +69,12 @@ def relative(uris: pa.Array, folder: str) -> pa.Array:
 
 
 def resolve(
-    shots: pa.RecordBatch, facts: Mapping[str, Any], enhance: Enhance | None = None
+    shots: pa.RecordBatch,
+    facts: Mapping[str, Any],
+    enhance: Enhance | None = None,
+    *,
+    draft: Draft | None = None,
+    upscaler: str = LANCZOS,
 ) -> tuple[ResolvedShots, list[Refusal]]:
     """The shots that the model can render, and a refusal for each that it cannot.
 
@@ -76,6 +82,8 @@ def resolve(
         shots: good rows of a catalog, as `Batch.shots`.
         facts: of the model.
         enhance: makes the prompts richer that are encoded.
+        draft: how small and quick all shots are made, where they are a draft.
+        upscaler: what brings films with `upscale` to their size.
     """
     columns = dict(zip(shots.schema.names, shots.columns, strict=True))
     checker = Checker(columns["row"].to_numpy())
@@ -87,9 +95,13 @@ def resolve(
     still = np.asarray(pc.equal(columns["task"], "still"))
     frames = np.where(still, 1, grid.film_frames(duration, columns["fps"].to_numpy()))
     columns |= with_aspects(columns, facts)
+    once = pc.equal(columns["upscale"], 1.0).fill_null(False)
+    columns["upscale"] = pc.if_else(once, pa.scalar(None, pa.float64()), columns["upscale"])
+    if draft is not None:
+        columns |= drafted(columns, facts, draft)
     sides = {}
-    for name in ("width", "height"):
-        sides[name] = grid.fit_side(columns[name].to_numpy().astype(np.int64), facts)
+    for name, side in sides_to_render(columns).items():
+        sides[name] = grid.fit_side(side, facts)
         too_large = sides[name] > facts["max_size"]
         checker.refuse(name, too_large, asked[name], f"at most {facts['max_size']} with the model {facts['name']}")
     render_frames = grid.fit_frames(frames, facts)
@@ -115,6 +127,7 @@ def resolve(
         columns["strength"] = pc.if_else(unsaid, strength, columns["strength"])
     columns |= {
         "frames": _int32(frames, good),
+        "upscaler": upscaled(columns, sides, upscaler),
         "render_width": _int32(sides["width"], good),
         "render_height": _int32(sides["height"], good),
         "render_frames": _int32(render_frames, good),

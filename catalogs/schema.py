@@ -38,6 +38,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("preset", "text", pa.string()),
     Column("width", "int", pa.int32()),
     Column("height", "int", pa.int32()),
+    Column("upscale", "float", pa.float64()),
     Column("fps", "float", pa.float64()),
     Column("duration_s", "float", pa.float64()),
     Column("seed", "int", pa.int64()),
@@ -121,6 +122,7 @@ PROMPT_MAX: Final = 4000
 CONTROL_PATTERN: Final = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 """What no words that are encoded hold: control characters other than tab, new line and carriage return."""
 SIZE_MIN, SIZE_MAX = 16, 8192
+UPSCALE_MAX: Final = 16.0
 FPS_MAX: Final = 240.0
 DURATION_MAX_S: Final = 3600.0
 FRAMES_MAX: Final = 100_000
@@ -138,11 +140,11 @@ PLAN_COLUMNS: Final = (
     "render_frames", "steps", "guidance_scale", "image_uri", "last_image_uri", "video_uri", "mask_uri", "image_sha256",
     "last_image_sha256", "video_sha256", "mask_sha256", "depends_on", "source_shot", "source_frame",
     "parent", "variant", "locale", "picture_of", "deliver", "priority", "deadline", "not_before",
-    "budget_gpu_s", "window_frames", "tokens", "cost_gpu_s", "cached", "model",
+    "budget_gpu_s", "window_frames", "tokens", "cost_gpu_s", "cached", "model", "draft", "draft_of", "upscaler",
 )  # fmt: skip
 # The catalog's own columns that follow them in a plan: those that a reader may have given a meaning.
 HANDED_THROUGH: Final = (
-    "preset", "duration_s", "takes", "strength", "keep_frames", "long_method", "sequence", "scene", "camera",
+    "preset", "duration_s", "upscale", "takes", "strength", "keep_frames", "long_method", "sequence", "scene", "camera",
     "identity", "tags",
 )  # fmt: skip
 # Columns that a take gets later: in the manifest, and on the board that is drawn from it.

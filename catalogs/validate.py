@@ -233,6 +233,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "steps": (1, schema.STEPS_MAX, f"1 to {schema.STEPS_MAX:,}"),
     "guidance_scale": (0, schema.GUIDANCE_MAX, f"0 to {schema.GUIDANCE_MAX:g}"),
     "strength": (0, 1, "0 to 1"),
+    "upscale": (1, schema.UPSCALE_MAX, f"1 to {schema.UPSCALE_MAX:g}"),
     "priority": (schema.INT32_MIN, schema.INT32_MAX, "a whole number of 32 bits"),
 }
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from infra.store import layout
+from infra.store.additions import read_takes
 from infra.store.commits import committed_keys, read_commits, read_many
 from infra.store.errors import CommitUnreadable, Damaged, NotFound, Superseded
-from infra.store.jobs import list_quarantine, read_manifest, read_plan, write_manifest
+from infra.store.jobs import list_quarantine, read_manifest, write_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,8 +36,6 @@ PLANNERS_OWN = frozenset(
         "row",
         "picture_key",
         "shard",
-        "render_width",
-        "render_height",
         "render_frames",
         "image_sha256",
         "last_image_sha256",
@@ -85,7 +84,7 @@ def make_manifest(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    plan = read_plan(store, job_id)
+    plan = read_takes(store, job_id)
     names = _names(plan)
     given_up = quarantine_records(store, job_id)
     keys = _resolved(store, job_id, plan, given_up, resolved or {})

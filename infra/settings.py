@@ -41,6 +41,12 @@ class MediaSettings(_Group):
         default=["black", "flat", "frozen"],
         description="looks that a whole film must not have, unless its prompt or its inputs may have asked for them",
     )
+    upscale: str = Field(
+        default="lanczos",
+        pattern=r"^lanczos$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="what brings films of rows with `upscale` to their size: lanczos, or module:function; "
+        "see catalogs/DRAFTS.md",
+    )
     black_level: float = Field(
         default=16.0, ge=0, le=255, description="grey level (0 to 255) that nothing in a black film exceeds"
     )
@@ -125,6 +131,13 @@ class FarmSettings(_Group):
     )
 
 
+class DraftSettings(_Group):
+    """Drafts: takes to choose from, small and in few steps."""
+
+    scale: float = Field(default=0.5, gt=0, le=1, description="width and height of a draft, as a share of the final's")
+    steps: int = Field(default=8, ge=1, le=1000, description="denoising steps of a draft, at most")
+
+
 class PrefectSettings(_Group):
     """The view and the control."""
 
@@ -170,6 +183,7 @@ class Settings(BaseSettings):
     store: StoreOptions = Field(default_factory=StoreOptions, description="how the store is reached")
     media: MediaSettings = Field(default_factory=MediaSettings, description="films and posters")
     farm: FarmSettings = Field(default_factory=FarmSettings, description="gangs, retries, queues and time limits")
+    draft: DraftSettings = Field(default_factory=DraftSettings, description="takes to choose from")
     prefect: PrefectSettings = Field(default_factory=PrefectSettings, description="the view and the control")
     ray: RaySettings = Field(default_factory=RaySettings, description="the cluster")
     price: PriceSettings = Field(default_factory=PriceSettings, description="money")

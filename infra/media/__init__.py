@@ -6,7 +6,15 @@
 Frames are arrays (frames, height, width, 3), RGB, full range, uint8 or uint16.
 """
 
-from infra.media.errors import BadFrames, EncodeError, FfmpegMissing, MediaError, MediaMismatch, Unplayable
+from infra.media.errors import (
+    BadFrames,
+    EncodeError,
+    FfmpegMissing,
+    MediaError,
+    MediaMismatch,
+    Unplayable,
+    UpscalerFailed,
+)
 from infra.media.ffmpeg import ffmpeg_path
 from infra.media.film import encode_film
 from infra.media.pictures import contact_sheet, poster
@@ -14,6 +22,7 @@ from infra.media.probe import MediaFacts, expect, probe
 from infra.media.rate import as_rate
 from infra.media.shape import fit
 from infra.media.still import encode_still
+from infra.media.upscale import of_aspect, upscale
 
 __all__ = [
     "BadFrames",
@@ -23,6 +32,7 @@ __all__ = [
     "MediaFacts",
     "MediaMismatch",
     "Unplayable",
+    "UpscalerFailed",
     "as_rate",
     "contact_sheet",
     "encode_film",
@@ -30,6 +40,8 @@ __all__ = [
     "expect",
     "ffmpeg_path",
     "fit",
+    "of_aspect",
     "poster",
     "probe",
+    "upscale",
 ]

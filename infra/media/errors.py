@@ -11,6 +11,10 @@ class BadFrames(MediaError, ValueError):
     """The frames cannot be encoded as they are: wrong type, wrong shape, odd size."""
 
 
+class UpscalerFailed(MediaError):
+    """An upscaler that is not there, raises, or gives something other than the frames that it was asked for."""
+
+
 class FfmpegMissing(MediaError):
     """No usable ffmpeg program on this machine."""
 
