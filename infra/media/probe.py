@@ -19,10 +19,10 @@ from infra.media.rate import as_rate
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 # Code points of ITU-T H.273, as far as they are met; others are shown as their number.
-_PRIMARIES: Final = {1: "bt709", 2: "unspecified", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 12: "smpte432"}
-_TRANSFER: Final = {1: "bt709", 2: "unspecified", 6: "smpte170m", 8: "linear", 13: "srgb", 16: "pq", 18: "hlg"}
-_MATRIX: Final = {0: "rgb", 1: "bt709", 2: "unspecified", 5: "bt470bg", 6: "smpte170m", 9: "bt2020nc"}
-_RANGE: Final = {0: "unspecified", 1: "limited", 2: "full"}
+PRIMARIES: Final = {1: "bt709", 2: "unspecified", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 12: "smpte432"}
+TRANSFER: Final = {1: "bt709", 2: "unspecified", 6: "smpte170m", 8: "linear", 13: "srgb", 16: "pq", 18: "hlg"}
+MATRIX: Final = {0: "rgb", 1: "bt709", 2: "unspecified", 5: "bt470bg", 6: "smpte170m", 9: "bt2020nc"}
+RANGE: Final = {0: "unspecified", 1: "limited", 2: "full"}
 
 
 @dataclass(frozen=True)
@@ -124,20 +124,20 @@ def _probe_film(path: Path) -> MediaFacts:
                 fps=Fraction(rate),
                 codec=codec.name,
                 pix_fmt=codec.pix_fmt or "unknown",
-                primaries=_named(_PRIMARIES, codec.color_primaries),
-                transfer=_named(_TRANSFER, codec.color_trc),
-                matrix=_named(_MATRIX, codec.colorspace),
-                range=_named(_RANGE, codec.color_range),
-                faststart=_is_faststart(path),
+                primaries=named(PRIMARIES, codec.color_primaries),
+                transfer=named(TRANSFER, codec.color_trc),
+                matrix=named(MATRIX, codec.colorspace),
+                range=named(RANGE, codec.color_range),
+                faststart=is_faststart(path),
                 seconds=float(duration * base),
                 sar=stream.sample_aspect_ratio or Fraction(1),
-                constant_rate=_is_constant(times, rate, base),
+                constant_rate=is_constant(times, rate, base),
             )
     except av.error.FFmpegError as error:
         raise Unplayable(str(path), str(error)) from error
 
 
-def _is_constant(times: list[int | None], rate: Fraction, base: Fraction) -> bool:
+def is_constant(times: list[int | None], rate: Fraction, base: Fraction) -> bool:
     """Whether each frame stands where a constant rate puts it, to the tick of the time base."""
     first = times[0]
     if first is None:
@@ -179,7 +179,7 @@ def _probe_still(path: Path) -> MediaFacts:
     )
 
 
-def _is_faststart(path: Path) -> bool:
+def is_faststart(path: Path) -> bool:
     """Whether an MP4's index (moov) comes before its data (mdat); False for other containers."""
     with path.open("rb") as file:
         for kind in _top_level_boxes(file):
@@ -200,5 +200,6 @@ def _top_level_boxes(file: BinaryIO) -> Iterator[bytes]:
         file.seek(size - used, os.SEEK_CUR)
 
 
-def _named(names: dict[int, str], code: int) -> str:
+def named(names: dict[int, str], code: int) -> str:
+    """The name of a code point, or its number."""
     return names.get(int(code), str(int(code)))
