@@ -145,6 +145,11 @@ def plan_path(job_id: str) -> str:
     return f"{job_folder(job_id)}/plan.parquet"
 
 
+def finals_path(job_id: str) -> str:
+    """The takes of a draft's catalog at full size."""
+    return f"{job_folder(job_id)}/final.parquet"
+
+
 def addition_path(job_id: str, number: int) -> str:
     """Retakes, added shots and changed priorities, numbered from 1."""
     return f"{additions_folder(job_id)}/{_count(number)}.parquet"
