@@ -17,6 +17,7 @@ _OPTIONS = {
     "task": "--task",
     "width": "--width",
     "height": "--height",
+    "upscale": "--upscale",
     "seed": "--seed",
     "steps": "--steps",
     "guidance_scale": "--guidance-scale",

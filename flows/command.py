@@ -18,7 +18,22 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from flows.report import ExitCode, failure_dict
-from flows.verbs import cancel, dashboard, doctor, forget, gc, jobs, logs, pause, render, resume, retry, status, verify
+from flows.verbs import (
+    cancel,
+    dashboard,
+    doctor,
+    final,
+    forget,
+    gc,
+    jobs,
+    logs,
+    pause,
+    render,
+    resume,
+    retry,
+    status,
+    verify,
+)
 from flows.verbs.console import Output, logged
 from flows.verbs.failure import Failure, explain
 
@@ -48,6 +63,7 @@ def _verb(function: Callable[..., int]) -> Callable[..., int]:
 plan_or_render = _verb(render.plan_or_render)
 app.command("plan", help="Validate, count and estimate; writes nothing.")(plan_or_render)
 app.command("render", help="Plan and render; the same command again goes on where it stopped.")(plan_or_render)
+app.command("final")(_verb(final.final))
 app.command("status")(_verb(status.status))
 app.command("jobs")(_verb(jobs.jobs))
 app.command("logs")(_verb(logs.logs))

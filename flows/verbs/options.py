@@ -68,6 +68,12 @@ Preset = Annotated[
         "--preset", help="Named size, rate and length, such as clip-4s, of rows that name none.", metavar="NAME"
     ),
 ]
+Draft = Annotated[
+    bool,
+    typer.Option(
+        "--draft", help="Small and in few steps, to choose takes from; then: rushes final.", show_default=False
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse the whole catalog if one row is refused.")]
 Gang = Annotated[
     int | None, typer.Option("--gang", help="Ranks that render one take together.", min=1, max=4096, metavar="N")

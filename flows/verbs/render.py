@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,7 @@ from flows.verbs.options import (
     Allow,
     Budget,
     Config,
+    Draft,
     Enhance,
     Gang,
     Gangs,
@@ -54,12 +56,17 @@ def plan_or_render(
     strict: Strict = False,
     enhance: Enhance = None,
     preset: Preset = None,
+    draft: Draft = False,
     config: Config = None,
     gang: Gang = None,
     layout: Layout = None,
     gangs: Gangs = None,
     budget: Budget = None,
     address: Address = None,
+    upscale: Annotated[
+        float | None,
+        typer.Option("--upscale", help="Render so many times smaller, then upscale.", rich_help_panel=SHOT),
+    ] = None,
     width: Annotated[int | None, typer.Option("--width", help="Pixels, even.", rich_help_panel=SHOT)] = None,
     height: Annotated[int | None, typer.Option("--height", help="Pixels, even.", rich_help_panel=SHOT)] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second.", rich_help_panel=SHOT)] = None,
@@ -118,6 +125,7 @@ def plan_or_render(
     columns = {
         "show": show,
         "task": task,
+        "upscale": upscale,
         "width": width,
         "height": height,
         "fps": fps,
@@ -150,6 +158,7 @@ def plan_or_render(
         config=config,
         enhance=enhance,
         preset=None if prompt is not None else preset,
+        draft=draft,
     )
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     if context.info_name == "plan":
@@ -170,8 +179,19 @@ def run(request: Request, output: Output) -> int:
     return render_planned(planned, settings, output, budget=request.budget)
 
 
-def render_planned(planned: Planned, settings: Settings, output: Output, *, budget: float | None = None) -> int:
-    """Renders what a plan left to do, with a progress bar, and prints how it ended. Returns the exit code."""
+def render_planned(
+    planned: Planned,
+    settings: Settings,
+    output: Output,
+    *,
+    budget: float | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> int:
+    """Renders what a plan left to do, with a progress bar, and prints how it ended. Returns the exit code.
+
+    Args:
+        more: what the result says besides.
+    """
     # Ray's core reads this once, when it is first imported: set later, the cluster asks for a token that nobody sends.
     os.environ.setdefault("RAY_AUTH_MODE", settings.ray.auth)
     from flows.render import run_job
@@ -182,7 +202,7 @@ def render_planned(planned: Planned, settings: Settings, output: Output, *, budg
     started = time.monotonic()
     with JobProgress(takes.total, output) as progress:
         report = run_job(planned, settings, budget_gpu_s=budget, on_status=progress.update)
-    output.result(report.as_dict())
+    output.result(report.as_dict() | dict(more or {}))
     print_report(report, time.monotonic() - started, settings, output)
     return ExitCode.FAULT if report.exit is None else report.exit
 

@@ -30,6 +30,7 @@ class Request:
         config: settings file.
         enhance: what makes prompts richer, `rules` or `module:function`.
         preset: of the catalog's rows that name none; a shot has its own in `shot`.
+        draft: takes to choose from, small and in few steps.
     """
 
     catalog: str | None
@@ -47,6 +48,7 @@ class Request:
     config: str | None = None
     enhance: str | None = None
     preset: str | None = None
+    draft: bool = False
 
     def __post_init__(self) -> None:
         if (self.catalog is None) == (self.shot is None):
