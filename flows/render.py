@@ -85,12 +85,12 @@ def _nothing_to_render(planned: Planned, settings: Settings) -> JobReport:
     from flows.outputs import Outputs
     from flows.views import count
     from infra.store import layout
-    from infra.store.jobs import put_plan, read_manifest
+    from infra.store.jobs import read_manifest
 
     takes, store = planned.takes(), planned.store
     exit_code = ExitCode.FAULTS if takes.quarantined or planned.plan.refused else ExitCode.DONE
     store.probe()
-    put_plan(store, planned.job_id, planned.plan.takes)
+    planned.put()
     paths = (layout.manifest_path(planned.job_id), layout.board_path(planned.job_id))
     manifest = None if any(store.stat(path) is None for path in paths) else read_manifest(store, planned.job_id)
     if manifest is None or _older_than(takes, count(manifest)):

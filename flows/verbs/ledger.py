@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ class Ledger:
     """A job as its store has it.
 
     Attributes:
-        takes: the plan, one row per take.
+        takes: plan and additions, one row per take.
         done: per row of `takes` whether its commit stands, (n,) bool.
         keys: per row its spec_key, (n,) text; one that the plan left open is there once the manifest tells it.
         quarantined: records of the newest round, by (show, shot_id, take), of takes that have no commit.
@@ -78,13 +78,14 @@ class Ledger:
         import pyarrow.compute as pc
 
         from infra.store import layout
+        from infra.store.additions import read_takes
         from infra.store.commits import committed_keys
         from infra.store.errors import NotFound
-        from infra.store.jobs import current_round, list_quarantine, read_plan
+        from infra.store.jobs import current_round, list_quarantine
         from infra.store.lease import owner_is_gone, read_lease
 
         try:
-            takes = read_plan(store, job_id)
+            takes = read_takes(store, job_id)
         except NotFound as error:
             raise Failure(no_job(store, job_id)) from error
         known = committed_keys(store) if committed is None else committed
@@ -227,6 +228,11 @@ def choose_job(store: Store, job_id: str | None) -> str:
     jobs = list_jobs(store)
     if not jobs:
         raise Failure(f"{store.url} has no jobs", hint="`rushes render … --out STORE` starts one.")
+    return newest(store, jobs)
+
+
+def newest(store: Store, jobs: Sequence[str]) -> str:
+    """Of some jobs, at least one, the one whose lease, or plan, was written last."""
     return max(jobs, key=lambda job: _last_change(store, job))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows.report import ExitCode, GpuSeconds, JobReport, Rows, Takes, refusal_dict
@@ -35,12 +36,14 @@ class Planned:
     """A catalog planned into a store: what a job starts from.
 
     Attributes:
-        plan: takes, shards, cost and refused rows.
+        plan: takes, shards, cost and refused rows; after the catalog's takes those that were added to the job since.
         job_id: names the job in the store.
         store: where it renders to; nothing has been written.
         facts: of the model, from `model.facts.read_facts`.
         origin: the catalog and the options that this was planned from; it stands in the plan's metadata too.
         quarantined: takes given up in the newest round, as (show, shot_id, take).
+        first: the takes as they were planned first, where some have been added to the job, or changed, since.
+        finals: of a draft, the takes as they would be at full size.
     """
 
     plan: Plan
@@ -49,6 +52,23 @@ class Planned:
     facts: Mapping[str, Any]
     origin: Origin
     quarantined: frozenset[tuple[str, str, int]] = frozenset()
+    first: pa.Table | None = None
+    finals: pa.Table | None = None
+
+    def put(self) -> pa.Table:
+        """Puts the plan if the job has none; returns all takes of the job as they stand, additions among them.
+
+        Raises:
+            PlanDiffers: the job has another plan. StoreError.
+        """
+        from infra.store.additions import list_additions, read_takes
+        from infra.store.finals import put_finals
+        from infra.store.jobs import put_plan
+
+        if self.finals is not None:
+            put_finals(self.store, self.job_id, self.finals)
+        standing = put_plan(self.store, self.job_id, self.plan.takes if self.first is None else self.first)
+        return read_takes(self.store, self.job_id) if list_additions(self.store, self.job_id) else standing
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -78,6 +98,7 @@ def make_plan(
     strict: bool = False,
     enhance: str | None = None,
     preset: str | None = None,
+    draft: bool = False,
 ) -> Planned:
     """Reads and validates a catalog, and plans it against what the store holds. Writes nothing.
 
@@ -91,6 +112,7 @@ def make_plan(
         strict: refuse the catalog if a row is refused.
         enhance: what makes prompts richer, as `load_enhancer` knows it.
         preset: of the rows that name none, one of `catalogs.presets.PRESETS`.
+        draft: small and in few steps, as `settings.draft` says, to choose takes from.
 
     Raises:
         CatalogError: it cannot be read, or lacks a required column, or there is no such preset.
@@ -98,8 +120,10 @@ def make_plan(
         StoreRefused, StoreUnavailable: the store cannot be listed.
     """
     from catalogs import plan, read
+    from catalogs.drafts import LANCZOS, Draft
     from catalogs.keys import model_fields
     from catalogs.uris import folder_of, given_place
+    from flows.drafting import matched
     from infra.store import open_store
     from model.facts import read_facts, resolve
 
@@ -111,18 +135,24 @@ def make_plan(
     with catalog_file(catalog, shot) as url, naming(store):
         access = storage_options(url, settings.store)
         digest = catalog_sha256(url, access)
-        shots = read(url, allow=prefixes, storage_options=access, preset=preset)
         # Absolute: a rank that reads an input has another working folder.
         allowed = [given_place(prefix).uri() for prefix in prefixes]
         roots = allowed if catalog is None else [folder_of(catalog).uri(), *allowed]
-        planned = plan(
-            shots,
-            facts,
-            _committed(store),
+        whole = partial(
+            plan,
+            model_facts=facts,
             digest_input=_digests(roots, settings),
             shard_takes=settings.farm.shard_takes,
             enhance=load_enhancer(enhance),
+            upscaler=settings.media.upscale,
         )
+        shots = partial(read, url, allow=prefixes, storage_options=access, preset=preset)
+        size = Draft(settings.draft.scale, settings.draft.steps) if draft else None
+        planned = whole(shots(), done=_committed(store), draft=size)
+        full = whole(shots(), done=_committed(store)) if draft else None
+    finals = None
+    if full is not None:
+        planned, finals = matched(planned, full)
     planned = replace(planned, takes=_with_linked(store, planned.takes, facts))
     if strict and planned.refused:
         raise Failure(
@@ -136,6 +166,10 @@ def make_plan(
         options["enhance"] = enhance
     if preset is not None:
         options["preset"] = preset
+    if size is not None:
+        options["draft"] = size._asdict()
+    if settings.media.upscale != LANCZOS:
+        options["upscaler"] = settings.media.upscale
     job_id = job or job_id_of(catalog or "prompt", digest, options)
     origin = Origin(
         catalog=shown_url(catalog or "prompt"),
@@ -147,13 +181,18 @@ def make_plan(
         refused=[refusal_dict(refusal) for refusal in planned.refused[:MOST_REFUSED_KEPT]],
         refused_total=len(planned.refused),
     )
+    first = origin.attach(planned.takes)
+    takes = _with_additions(store, job_id, first, facts)
+    planned = replace(planned, takes=first if takes is None else takes)
     return Planned(
-        plan=replace(planned, takes=origin.attach(planned.takes)),
+        plan=planned,
         job_id=job_id,
         store=store,
         facts=facts,
         origin=origin,
         quarantined=_quarantined(store, job_id, planned),
+        first=None if takes is None else first,
+        finals=None if finals is None else origin.attach(finals),
     )
 
 
@@ -169,10 +208,11 @@ def replan(store: Store, job_id: str, settings: Settings) -> Planned:
     from catalogs import Plan, Refusal
     from catalogs.cost import Cost
     from catalogs.planning import SHARD_SCHEMA
+    from infra.store.additions import read_takes
     from infra.store.jobs import read_plan
     from model.facts import read_facts
 
-    takes = read_plan(store, job_id)
+    first, takes = read_plan(store, job_id), read_takes(store, job_id)
     origin = Origin.of(takes)
     again = "Give the render command again instead."
     if origin is None:
@@ -185,7 +225,7 @@ def replan(store: Store, job_id: str, settings: Settings) -> Planned:
     takes = _with_linked(store, takes.set_column(takes.column_names.index("cached"), "cached", cached), facts)
     refused = [Refusal(**row) for row in origin.refused]
     plan = Plan(takes, SHARD_SCHEMA.empty_table(), Cost(), refused, origin.rows_total)
-    return Planned(plan, job_id, store, facts, origin, _quarantined(store, job_id, plan))
+    return Planned(plan, job_id, store, facts, origin, _quarantined(store, job_id, plan), first)
 
 
 def run(request: Request, output: Output) -> int:
@@ -234,6 +274,7 @@ def plan_request(request: Request, settings: Settings) -> Planned:
         strict=request.strict,
         enhance=request.enhance,
         preset=request.preset,
+        draft=request.draft,
     )
 
 
@@ -251,6 +292,24 @@ def _committed(store: Store) -> Iterator[str]:
     for found in store.list(layout.COMMITS):
         if (key := layout.parse_commit_path(found.path)) is not None:
             yield key
+
+
+def _with_additions(store: Store, job_id: str, takes: pa.Table, facts: Mapping[str, Any]) -> pa.Table | None:
+    """The takes with what was added to the job since it was planned; None where nothing was."""
+    from infra.store.additions import list_additions, with_additions
+
+    if not list_additions(store, job_id):
+        return None
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    more = with_additions(store, job_id, takes)
+    new = more.slice(takes.num_rows)
+    # Few are added, and their commits are looked up; of the others it is known.
+    keys = [key for key in new["spec_key"].to_pylist() if key is not None]
+    standing = pa.array(sorted(set(keys) & set(_committed(store))) if keys else [], pa.string())
+    cached = pa.chunked_array([*takes["cached"].chunks, *pc.is_in(new["spec_key"], value_set=standing).chunks])
+    return _with_linked(store, more.set_column(more.column_names.index("cached"), "cached", cached), facts)
 
 
 def _with_linked(store: Store, takes: pa.Table, facts: Mapping[str, Any]) -> pa.Table:

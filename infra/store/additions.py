@@ -42,6 +42,11 @@ def read_takes(store: Store, job_id: str) -> pa.Table:
     return _all(store, job_id)[0]
 
 
+def with_additions(store: Store, job_id: str, takes: pa.Table) -> pa.Table:
+    """These takes, the plan's, with what was added to the job since."""
+    return _merged_with_all(store, job_id, takes)[0]
+
+
 def add(
     store: Store, job_id: str, make: Callable[[pa.Table], pa.Table | None], *, id: str | None = None
 ) -> pa.Table | None:
@@ -72,9 +77,12 @@ def add(
 def merged(takes: pa.Table, rows: pa.Table) -> pa.Table:
     """The takes with an addition's rows: new ones at the end, changes of takes that are there in their place."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    places = {name: number for number, name in enumerate(zip(*(takes[c].to_pylist() for c in _TAKE), strict=True))}
-    names = list(zip(*(rows[c].to_pylist() for c in _TAKE), strict=True))
+    near = pc.indices_nonzero(pc.is_in(takes["shot_id"], value_set=rows["shot_id"].combine_chunks()))
+    standing = zip(*(takes[column].take(near).to_pylist() for column in _TAKE), strict=True)
+    places = dict(zip(standing, near.to_pylist(), strict=True))
+    names = list(zip(*(rows[column].to_pylist() for column in _TAKE), strict=True))
     new = [number for number, name in enumerate(names) if name not in places]
     changed = {places[name]: number for number, name in enumerate(names) if name in places}
     for column in ORDERED_AGAIN if changed else ():
@@ -92,7 +100,11 @@ def merged(takes: pa.Table, rows: pa.Table) -> pa.Table:
 
 
 def _all(store: Store, job_id: str) -> tuple[pa.Table, list[int], dict[str, int]]:
-    takes, numbers, ids = read_plan(store, job_id), list_additions(store, job_id), {}
+    return _merged_with_all(store, job_id, read_plan(store, job_id))
+
+
+def _merged_with_all(store: Store, job_id: str, takes: pa.Table) -> tuple[pa.Table, list[int], dict[str, int]]:
+    numbers, ids = list_additions(store, job_id), {}
     for number in numbers:
         path = layout.addition_path(job_id, number)
         data = store.read(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from infra.store import jobs, layout
+from infra.store.additions import read_takes
 from infra.store.errors import Damaged, NotFound
 from infra.store.lease import LeaseInfo, owner_is_gone, read_lease
 from infra.store.store import Store
@@ -24,7 +25,7 @@ class JobState(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """One take of a job's plan. Revision and key are None where the plan left them open and no manifest tells them."""
+    """One take of a job. Revision and key are None where the plan left them open and no manifest tells them."""
 
     show: str
     shot_id: str
@@ -49,11 +50,11 @@ def job_state(store: Store, job_id: str) -> JobState:
 
 
 def planned_takes(store: Store, job_id: str) -> Iterator[Planned]:
-    """The takes of a job's plan, with what its manifest tells of keys that the plan left open.
+    """The takes of a job's plan and additions, with what its manifest tells of keys that the plan left open.
 
     NotFound without a plan, Damaged for one that cannot be read.
     """
-    table = jobs.read_plan(store, job_id)
+    table = read_takes(store, job_id)
     columns = [table[name].to_pylist() if name in table.column_names else [None] * table.num_rows for name in _COLUMNS]
     later: dict[tuple[str, str, int], tuple[str | None, str | None]] = {}
     if None in columns[4]:

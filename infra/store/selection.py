@@ -190,11 +190,10 @@ def _of_store(store: Store) -> Iterator[tuple[Shot, Candidates]]:
             shots.setdefault((found.commit["show"], found.commit["shot_id"]), []).append(found.commit)
         elif found.fault is not None:
             log.warning("%s", found.fault)
-    named = {shot: [] for shot in sorted(decided(store))}  # a selected take that is gone is told of
+    named: dict[Shot, list[Mapping[str, Any]]] = {shot: [] for shot in decided(store)}  # its take may be gone
     for name, commits in sorted({**named, **shots}.items()):
-        newest = max(commits, key=_committed, default=None)
-        picked = {commit["revision"] for commit in commits if commit is newest}
-        chosen = [commit for commit in commits if commit["revision"] in picked]
+        newest = max(commits, key=_committed)["revision"] if commits else None
+        chosen = [commit for commit in commits if commit["revision"] == newest]
         yield name, _with_selected(store, name, commits, chosen)
 
 
