@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from actors.policy import State
@@ -39,6 +40,7 @@ class Course:
         tries: attempts at work on a take that is not settled: one, or two of a straggler.
         losers: attempts still at work on a take that another attempt, or another job, has settled.
         copied: a copy was handed out beside the attempt at work.
+        failures: attempts that failed, by error class.
         lost_seconds: GPU seconds of the last render whose finishing was lost, booked as failed.
     """
 
@@ -54,6 +56,7 @@ class Course:
     low_memory: bool = False
     copied: bool = False
     lost_seconds: float = 0.0
+    failures: Counter[str] = field(default_factory=Counter)
     tries: dict[int, Try] = field(default_factory=dict)
     losers: dict[int, Try] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.errors import PolicyRefused
 from actors.examining import examine
 from actors.job import JobSpec
+from actors.judging import quality_note
 from actors.logs import captured, stamp
 from actors.pieces import drop_pieces
 from actors.processes import ProcessId
@@ -121,7 +122,7 @@ class Finisher:
             expect(probe(local), width=width, height=height, frames=count, fps=order["fps"], still=still)
             clock.lap("probe")
             record = commit_record(order, facts, self._spec)
-            record["notes"] |= quality_note(order, fitted, lines)
+            record["notes"] |= quality_note(order, fitted, lines, spec=self._spec, film=None if still else local)
             clock.lap("measure")
             published = self._publish(local, record, suffix)
             clock.lap("publish")
@@ -224,20 +225,6 @@ class _Stopwatch:
         self._began = now
 
 
-def quality_note(order: Order, frames: Frames, lines: list[str]) -> dict[str, Any]:
-    """What was measured of a film, as a note of its commit: `quality` with `score` and `measures`.
-
-    It is measured here, on the node's own cores, so that the gang is at its next take by then.
-    """
-    from model.quality import score
-
-    try:
-        return {"quality": score(frames, order["prompt"], task=order["task"], fps=float(order["fps"] or 1.0))}
-    except Exception as error:  # the film is there and sound enough to play: a measure that fails must not cost it
-        lines.append(f"{stamp()} WARNING {__name__}: no measure of quality: {error!r}")
-        return {}
-
-
 def to_size(order: Order, frames: Frames, spec: JobSpec) -> Frames:
     """The frames as they are encoded: upscaled to the film's size where the plan names an upscaler, else as they are.
 
@@ -261,6 +248,8 @@ def commit_record(order: Order, facts: Mapping[str, Any], spec: JobSpec) -> dict
     notes: dict[str, Any] = {"job_id": spec.job_id}
     if order.get("precision"):
         notes["retried_in"] = order["precision"]
+    if order.get("retried"):
+        notes["retries"] = dict(order["retried"])
     notes |= {name: order[name] for name in ("draft", "draft_of", "upscaler") if order.get(name) is not None}
     if order.get("upscaler"):
         notes["rendered"] = {side: order[f"render_{side}"] for side in ("width", "height")}

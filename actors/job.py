@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from actors.policy import Policy
+from infra.quality import QualitySettings
 from infra.settings import FarmSettings, MediaSettings
 from infra.store.options import StoreOptions
 
@@ -28,7 +29,7 @@ class JobSpec:
         gang, layout: ranks that render one take together, and how they share it; the renderer chooses by default.
         gangs_max: gangs at once; as many as fit by default.
         roots: folders and URL prefixes that inputs may come from.
-        limits, media: the settings groups ``farm`` and ``media``, as mappings.
+        limits, media, quality: the settings groups ``farm``, ``media`` and ``quality``, as mappings.
         precision: computing precision by part of the model; the facts' own by default.
         budget_gpu_s: cap on the GPU seconds of the whole job.
         renderer: ``module:Class`` of the renderer that every rank makes (see ``actors.rendering.Renderer``), with
@@ -48,6 +49,7 @@ class JobSpec:
     roots: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
     media: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
     precision: Mapping[str, str] | None = None
     store_options: StoreOptions | None = None
     budget_gpu_s: float | None = None
@@ -63,6 +65,11 @@ class JobSpec:
     def film(self) -> MediaSettings:
         """How films and posters are encoded."""
         return MediaSettings.model_validate(dict(self.media))
+
+    @cached_property
+    def judging(self) -> QualitySettings:
+        """What becomes a fault of a take, and how takes are ranked."""
+        return QualitySettings.model_validate(dict(self.quality))
 
     def policy(self) -> Policy:
         """The scheduler's bounds; raises ValueError where they contradict each other."""

@@ -88,7 +88,7 @@ JobState = Literal["running", "done", "budget", "failed", "stopped"]
 class Assignment:
     """A take handed to a slot. The precision is set only where a retry departs from the plan; the key stays.
 
-    copy: another attempt at the take is at work, and late.
+    copy: another attempt at the take is at work, and late. retried: attempts that failed before, by error class.
     """
 
     take: Take
@@ -96,6 +96,7 @@ class Assignment:
     precision: str | None = None
     low_memory: bool = False
     copy: bool = False
+    retried: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,7 @@ class Scheduler:
         if tried is None:
             return _SUPERSEDED
         self._book_failure(course, attempt, seconds)
+        course.failures[str(error)] += 1
         if error.whose == "farm":
             course.farm_faults += 1
             return self._retry(course, error, now, self.policy.delay(take, course.farm_faults))
@@ -342,7 +343,8 @@ class Scheduler:
             self._on_gangs += 1
             self._at_work.add(course.take.id)
         self._goes_on(course)
-        return Assignment(course.take, course.attempt, course.precision, course.low_memory)
+        retried = tuple(sorted(course.failures.items()))
+        return Assignment(course.take, course.attempt, course.precision, course.low_memory, retried=retried)
 
     def _goes_on(self, course: Course) -> None:
         """The attempts at work on a take have changed: where it stands, and what it will have cost."""
@@ -381,6 +383,7 @@ class Scheduler:
     ) -> Verdict:  # fmt: skip
         course = self._courses[take]
         self._book_failure(course, attempt, seconds)
+        course.failures[str(error)] += 1
         course.deaths += counts
         course.low_memory = course.low_memory or error is ErrorClass.OOM
         if not course.tries and course.deaths >= self.policy.take_deaths:

@@ -243,6 +243,7 @@ class Run:
             roots=self.planned.roots,
             limits=farm.model_dump(),
             media=self.settings.media.model_dump(),
+            quality=self.settings.quality.model_dump(),
             budget_gpu_s=options.budget_gpu_s,
             renderer=options.renderer or PIPELINE_RENDERER,
             renderer_options=options.renderer_options or {},

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from infra.quality import QualitySettings
 from infra.store.options import StoreOptions
 
 PREFIX = "RUSHES_"
@@ -182,6 +183,7 @@ class Settings(BaseSettings):
 
     store: StoreOptions = Field(default_factory=StoreOptions, description="how the store is reached")
     media: MediaSettings = Field(default_factory=MediaSettings, description="films and posters")
+    quality: QualitySettings = Field(default_factory=QualitySettings, description="verdicts on takes")
     farm: FarmSettings = Field(default_factory=FarmSettings, description="gangs, retries, queues and time limits")
     draft: DraftSettings = Field(default_factory=DraftSettings, description="takes to choose from")
     prefect: PrefectSettings = Field(default_factory=PrefectSettings, description="the view and the control")

@@ -74,13 +74,16 @@ def unusable(
     part = task == "edit"
     asked = None if part else parse(prompt)
     for look in looks(frames, bounds):
-        if look in refused and not (part and look == "frozen") and not _may_be(look, prompt, asked):
+        if look in refused and not (part and look == "frozen") and not may_be(look, prompt, asked):
             return look
     return None
 
 
-def _may_be(look: Look, prompt: str, asked: Asked | None) -> bool:
-    """Whether a prompt may have asked for a film that looks so."""
+def may_be(look: Look, prompt: str, asked: Asked | None) -> bool:
+    """Whether a prompt may have asked for a film that looks so.
+
+    asked: what `model.quality.asked.parse` says of it.
+    """
     text = prompt.lower()
     if look == "frozen":
         if asked is not None:

@@ -31,3 +31,13 @@ def say_yes(take: Mapping[str, Any], frames: NDArray[np.generic] | None) -> bool
 def out_of_reach(take: Mapping[str, Any], frames: NDArray[np.generic] | None) -> str | None:
     """A service that is away."""
     raise ConnectionError("no route to host")
+
+
+def brightness(record: Any, take: Any, frames: Any) -> float:
+    """A scorer: the brightest take is the best."""
+    return float(frames.mean())
+
+
+def no_rank(record: Any, take: Any, frames: Any) -> Any:
+    """A scorer whose answer is none."""
+    return "very good"

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import actors.finishing
-import model.quality
-from actors.finishing import quality_note
+import model.quality.record
+from actors.job import JobSpec
+from actors.judging import ScorerMissing, quality_note, scorer_of
 from actors.sources import score_of
 from flows.views import _of_commit
+from infra.media import encode_film
 from model.training.world import Motion, Scene, Thing, draw
+from tests.actors.farm import FACTS
 
 ORDER: dict[str, Any] = {
-    "prompt": "a large red circle standing still on a gray background", "task": "t2v", "fps": 8.0,
+    "prompt": "a large red circle standing still on a gray background", "task": "t2v", "fps": 8.0, "width": 64,
+    "height": 64, "frames": 9,
 }  # fmt: skip
+SCORERS = "tests.actors.moderator"
 
 
 def clip(color: str) -> np.ndarray:
@@ -24,28 +29,77 @@ def clip(color: str) -> np.ndarray:
     return draw(Scene((thing,), "gray", 64, 64, 9))
 
 
-def test_a_take_that_obeys_scores_above_one_that_does_not() -> None:
+def spec(**quality: Any) -> JobSpec:
+    return JobSpec("job", "/nowhere", "/nowhere", FACTS, 1, {"token": "t"}, quality=quality)
+
+
+def note(
+    frames: np.ndarray, lines: list[str] | None = None, film: Path | None = None, **quality: Any
+) -> dict[str, Any]:
+    order = ORDER | {"retried": {"nan": 1}}
+    found: dict[str, Any] = quality_note(order, frames, [] if lines is None else lines, spec=spec(**quality), film=film)
+    return found["quality"]
+
+
+def test_a_take_that_obeys_passes_and_scores_above_one_that_does_not() -> None:
     lines: list[str] = []
-    notes = [quality_note(ORDER, clip(color), lines) for color in ("red", "blue")]
-    scores = [score_of({"notes": note}) for note in notes]
+    good, bad = note(clip("red"), lines), note(clip("blue"), lines, obedience_least=0.95)
+    assert good["verdict"] == "pass" and good["reasons"] == ["nan"]  # told of, and no reason for another seed
+    assert (bad["verdict"], bad["reasons"]) == ("retry", ["nan", "obedience"])
+    scores = [score_of({"notes": {"quality": one}}) for one in (good, bad)]
     assert scores[0] is not None and scores[1] is not None and scores[0] > scores[1]
-    assert notes[1]["quality"]["measures"]["color"] == 0
-    assert not lines
+    assert good["rank"] > bad["rank"] and bad["measures"]["color"] == 0 and not lines
+
+
+def test_what_follows_from_a_fault_is_a_setting() -> None:
+    kept = note(clip("blue"), obedience_least=0.95, retry=["black"], escalate=["obedience"])
+    assert kept["verdict"] == "escalate"
+    assert note(clip("blue"), obedience_least=0.0)["verdict"] == "pass"
+
+
+def test_levels_are_measured_of_the_file_and_banding_of_a_small_one_is_not(tmp_path: Path) -> None:
+    film = tmp_path / "take.mp4"
+    encode_film(clip("red"), film, fps=8, preset="ultrafast")
+    found = note(clip("red"), film=film)
+    assert found["measures"]["levels"] < 0.01 and "banding" in found["not_measured"]
+    assert "levels" in note(clip("red"))["not_measured"]
 
 
 def test_a_still_has_no_rate_and_is_measured_all_the_same() -> None:
-    note = quality_note({**ORDER, "task": "still", "fps": None}, clip("red")[:1], [])
-    assert note["quality"]["measures"]["color"] == 1
+    found = quality_note({**ORDER, "task": "still", "fps": None}, clip("red")[:1], [], spec=spec())["quality"]
+    assert found["measures"]["color"] == 1 and found["verdict"] == "pass"
 
 
-def test_a_measure_that_fails_is_told_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seams_of_a_long_clip_are_looked_for_where_its_pieces_meet() -> None:
+    frames = clip("red").repeat(4, axis=0)[:33]
+    frames[17:] = 255 - frames[17:]
+    order = {**ORDER, "long_method": "overlap", "render_frames": 33, "window_frames": 17, "frames": 33}
+    found = quality_note(order, frames, [], spec=spec())["quality"]
+    assert found["measures"]["seam"] > 2 and "seam" in found["reasons"]
+
+
+def test_a_measure_that_fails_is_told_and_is_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ArithmeticError("no such clip")
 
-    monkeypatch.setattr(model.quality, "score", broken)
+    monkeypatch.setattr(model.quality.record, "score", broken)
     lines: list[str] = []
-    assert actors.finishing.quality_note(ORDER, clip("red"), lines) == {}
+    found = note(clip("red"), lines)
+    assert (found["verdict"], found["reasons"]) == ("escalate", ["unmeasured"])
     assert len(lines) == 1 and "no such clip" in lines[0]
+
+
+def test_a_scorer_of_ones_own_ranks_and_one_that_fails_costs_the_rank_alone() -> None:
+    lines: list[str] = []
+    found = note(clip("red"), lines, scorer=f"{SCORERS}:brightness")
+    assert found["rank"] == pytest.approx(float(clip("red").mean())) and found["rank_by"] == f"{SCORERS}:brightness"
+    assert not lines
+    fallen = note(clip("red"), lines, scorer=f"{SCORERS}:no_rank")
+    assert fallen["rank"] == note(clip("red"))["rank"] and fallen["rank_by"] == "rank_by_obedience"
+    assert "no_rank gave no rank" in lines[0]
+    for path in ("nowhere.at.all:rank", f"{SCORERS}:missing", "os:sep"):
+        with pytest.raises(ScorerMissing, match=r"quality\.scorer"):
+            scorer_of(path)
 
 
 def test_the_manifest_shows_the_score_where_there_is_one() -> None:
