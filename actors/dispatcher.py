@@ -22,7 +22,7 @@ from actors.judging import scorer_of
 from actors.lent import LentGangs
 from actors.metrics import FarmMetrics
 from actors.moderation import hook_of
-from actors.orders import Ledger
+from actors.orders import Additions, Ledger
 from actors.policy import Assignment, JobState
 from actors.processes import ProcessId
 from actors.remote import actor
@@ -30,6 +30,8 @@ from actors.rendering import Failure
 from actors.scheduler import Scheduler
 from infra.names import check_import_names
 from infra.store import open_store
+from infra.store.additions import list_additions
+from infra.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class Dispatcher:
         """Renders the job to its end and returns the last status."""
         try:
             await self._load()
-            watch = asyncio.ensure_future(self._watch())
+            watch = asyncio.gather(self._watch(), self._look_for_additions())
             slots = [asyncio.ensure_future(self._slot(number)) for number in range(self._slots)]
             slots.append(asyncio.ensure_future(self._copy()))
             try:
@@ -205,6 +207,38 @@ class Dispatcher:
                 self._scheduler.add(takes)
                 if self._attempts is not None:
                     self._attempts.linked.bury_orphans()
+
+    async def _look_for_additions(self) -> None:
+        """Takes in, while the job runs, what is added to it. What comes after its last take waits for the next run."""
+        seen: list[int] = []
+        while True:
+            await asyncio.sleep(self._spec.farm.cancel_poll_s)
+            try:
+                numbers = await asyncio.to_thread(list_additions, self._store, self._spec.job_id)
+                if numbers == seen or self._ledger is None:
+                    continue
+                found = await asyncio.to_thread(self._ledger.additions, self._store, self._spec)
+            except StoreError as error:
+                log.info("nobody can tell whether takes were added to %s: %s", self._spec.job_id, error)
+                continue
+            seen = numbers
+            if found is not None and self._scheduler.state == "running":
+                self._add(self._ledger, found)
+
+    def _add(self, ledger: Ledger, found: Additions) -> None:
+        """New takes, to be rendered or found done. Waits for nothing, so that the job cannot end half way through."""
+        scheduler, total = self._scheduler, 0
+        for shard, numbers in ledger.take_in(found).items():
+            cached = [number for number in numbers if number in ledger.done]
+            scheduler.add_settled(shard, cached=len(cached), seconds=sum(ledger.done[number] for number in cached))
+            total += len(numbers)
+            scheduler.unloaded += len(numbers) - len(cached)
+            if shard not in self._shards:  # one that is still to be loaded is loaded with them
+                scheduler.add(take for take in ledger.takes_of(shard) if take.id in set(numbers))
+        if self._attempts is not None:
+            self._attempts.linked.bury_orphans()
+        self._journal.event("added", message=f"{total} takes were added to the job")
+        self._wake()
 
     async def _copy(self) -> None:
         """Has takes copied that share their pictures with others: no gang is asked for."""

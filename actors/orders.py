@@ -21,8 +21,9 @@ from actors.policy import Assignment
 from actors.scheduler import Scheduler
 from actors.takes import Take
 from infra.store import Store
+from infra.store.additions import read_takes
 from infra.store.commits import committed_keys, read_many
-from infra.store.jobs import quarantined, read_plan
+from infra.store.jobs import quarantined
 from infra.store.layout import Take as TakeName
 
 _COLUMNS = (
@@ -33,13 +34,22 @@ CACHED_READ_MOST = 2000
 """Commits that are read at the start for the GPU seconds they had cost; beyond, the plan's estimate counts."""
 
 
+@dataclass(frozen=True)
+class Additions:
+    """Takes that were added to a job: all rows as they are now, which of the new ones are committed, and the links."""
+
+    rows: pa.Table
+    done: Mapping[int, float]
+    chains: Chains
+
+
 @dataclass
 class Ledger:
     """A job as plan and store tell it.
 
-    rows: the plan's takes; a take's id is its row's number. done: ids that are committed, with the GPU seconds that
-    they had cost. given_up: ids that are quarantined in this round. standing: keys of takes that stand in the store and
-    that others come after, by id. started: of takes whose keys the plan left open because they start from another shot,
+    rows: the job's takes, the plan's and then what was added; a take's id is its row's number. done: ids that are
+    committed, with the GPU seconds that they had cost. given_up: ids that are quarantined in this round. standing: keys
+    of takes that stand in the store and that others come after, by id. started: of takes whose keys the plan left open because they start from another shot,
     the key of the take that they started from. linked: those of them that were found done when the job was read.
     """
 
@@ -53,7 +63,7 @@ class Ledger:
     @classmethod
     def read(cls, store: Store, spec: JobSpec) -> Ledger:
         """Reads plan, commits and the round's quarantine. Raises StoreError; NotFound where the job has no plan."""
-        rows = read_plan(store, spec.job_id)
+        rows = read_takes(store, spec.job_id)
         committed = committed_keys(store)
         listed = pc.is_in(rows["spec_key"], value_set=pa.array(sorted(committed), rows["spec_key"].type))
         numbers = pc.indices_nonzero(listed)
@@ -84,6 +94,29 @@ class Ledger:
         for take, (key, source) in linked.items():
             self.standing[take], self.started[take] = key, source
         self.linked = {take: key for take, (key, _) in linked.items() if take in done}
+
+    def additions(self, store: Store, spec: JobSpec) -> Additions | None:
+        """What was added to the job since it was read; None where nothing was. Changes nothing. Raises StoreError."""
+        rows, first = read_takes(store, spec.job_id), self.rows.num_rows
+        if rows.num_rows <= first:
+            return None
+        new = rows.slice(first)
+        costs = new["cost_gpu_s"].to_pylist()
+        keys = [(first + n, key, costs[n] or 0.0) for n, key in enumerate(new["spec_key"].to_pylist()) if key]
+        return Additions(rows, seconds_cached(store, keys), Chains(rows))
+
+    def take_in(self, found: Additions) -> dict[int, list[int]]:
+        """Takes in what was added: the ids of the new takes, by shard. Takes that were there keep theirs."""
+        first = self.rows.num_rows
+        self.rows = found.rows
+        self.done |= found.done
+        for stale in ("shard_sizes", "planned"):
+            self.__dict__.pop(stale, None)
+        self.__dict__["chains"] = found.chains
+        shards: dict[int, list[int]] = {}
+        for number, shard in enumerate(found.rows["shard"].slice(first).to_pylist(), first):
+            shards.setdefault(int(shard), []).append(number)
+        return shards
 
     def stands(self, take: int, key: str, source: str | None) -> None:
         """A take has been committed, or was found so: those that come after it may need its key."""
