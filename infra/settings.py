@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from infra.provenance_settings import ProvenanceSettings
 from infra.quality import QualitySettings
 from infra.store.options import StoreOptions
 
@@ -189,6 +190,9 @@ class Settings(BaseSettings):
     prefect: PrefectSettings = Field(default_factory=PrefectSettings, description="the view and the control")
     ray: RaySettings = Field(default_factory=RaySettings, description="the cluster")
     price: PriceSettings = Field(default_factory=PriceSettings, description="money")
+    provenance: ProvenanceSettings = Field(
+        default_factory=ProvenanceSettings, description="manifests, sidecars, watermarks"
+    )
 
     @classmethod
     def settings_customise_sources(
