@@ -22,7 +22,7 @@ from flows.tenure import Followed, Tenure, acquire_or_follow
 from flows.verbs.failure import Failure
 from flows.views import TakeKey, quarantine_records
 from infra.store.errors import StoreError, StoreUnavailable
-from infra.store.jobs import current_round, put_plan
+from infra.store.jobs import current_round
 from infra.store.lease import Lease, LeaseInfo, State, read_lease
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Run:
             view: opens what the job is shown with, once this process owns the job; it may raise `Failure`.
         """
         self.store.probe()
-        plan = put_plan(self.store, self.job_id, self.planned.plan.takes)
+        plan = self.planned.put()
         self._books = Books(books_of(read_lease(self.store, self.job_id)))
         farm = self.settings.farm
         if (pause := clear_pause(self.store, self.job_id)) is not None:
