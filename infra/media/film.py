@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
 import ffmpeg as graph
 import numpy as np
+import numpy.typing as npt
 
 from infra.media.errors import BadFrames
 from infra.media.ffmpeg import run
@@ -59,6 +60,41 @@ def encode_film(
         pictures = _converted(width=width, height=height, rate=rate, deep=frames.itemsize == 2)
         output = pictures.output(str(partial), **_options(rate, crf=crf, preset=preset))
         run(output, feed=_raw(frames), timeout_s=timeout_s, ffmpeg=ffmpeg)
+
+
+def encode_planes(
+    pictures: Iterable[npt.NDArray[np.uint8]],
+    path: str | os.PathLike[str],
+    *,
+    width: int,
+    height: int,
+    frames: int,
+    fps: float | Fraction,
+    crf: int = CRF_WORST,
+    preset: str = "medium",
+    ffmpeg: str | os.PathLike[str] | None = None,
+    timeout_s: float | None = None,
+) -> None:
+    """Encode pictures that are BT.709 of limited range already, as `encode_film` does and so that both can be joined.
+
+    Each of the `frames` pictures is (height * 3 / 2, width), uint8: the planes of yuv420p. They are asked for one by
+    one. Errors as of `encode_film`; an error of `pictures` itself is raised as it is.
+    """
+    rate = as_rate(fps)
+    if timeout_s is None:
+        timeout_s = _START_S + frames * height * width / _PIXELS_PER_S
+    source = graph.input("pipe:0", format="rawvideo", pix_fmt="yuv420p", s=f"{width}x{height}", framerate=_ratio(rate))
+    tagged = source.filter(
+        "setparams", range="limited", color_primaries="bt709", color_trc="bt709", colorspace="bt709"
+    ).filter("setsar", "1")
+    with appears_whole(path) as partial:
+        output = tagged.output(str(partial), **_options(rate, crf=crf, preset=preset))
+        run(
+            output,
+            feed=(np.ascontiguousarray(one).data.cast("B") for one in pictures),
+            timeout_s=timeout_s,
+            ffmpeg=ffmpeg,
+        )
 
 
 def _raw(frames: Frames) -> Iterator[memoryview]:
