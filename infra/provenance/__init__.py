@@ -7,6 +7,7 @@ from infra.provenance.errors import Invalid, MarkingFailed, ProvenanceError, Sig
 from infra.provenance.facts import Takes, take_facts
 from infra.provenance.finish import Finished, check_stored, finish
 from infra.provenance.sign import Validation, require_sound, validate
+from infra.provenance.watermark import marked
 from infra.provenance.work import Source, Work
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Work",
     "check_stored",
     "finish",
+    "marked",
     "require_sound",
     "take_facts",
     "validate",

@@ -95,8 +95,8 @@ class Takes:
         return self._plans[job_id]
 
     def _read(self, job_id: str) -> tuple[pa.Table, list[str | None], dict[str, Any]] | None:
-        from infra.store.errors import Damaged, NotFound
         from infra.store.additions import read_takes
+        from infra.store.errors import Damaged, NotFound
 
         try:
             table = read_takes(self._store, job_id)
