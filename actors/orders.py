@@ -49,8 +49,9 @@ class Ledger:
 
     rows: the job's takes, the plan's and then what was added; a take's id is its row's number. done: ids that are
     committed, with the GPU seconds that they had cost. given_up: ids that are quarantined in this round. standing: keys
-    of takes that stand in the store and that others come after, by id. started: of takes whose keys the plan left open because they start from another shot,
-    the key of the take that they started from. linked: those of them that were found done when the job was read.
+    of takes that stand in the store and that others come after, by id. started: of takes whose keys the plan left open
+    because they start from another shot, the key of the take that they started from. linked: those of them that were
+    found done when the job was read.
     """
 
     rows: pa.Table

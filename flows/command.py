@@ -31,6 +31,7 @@ from flows.verbs import (
     render,
     resume,
     retry,
+    select,
     status,
     verify,
 )
@@ -73,6 +74,7 @@ app.command("resume")(_verb(resume.resume))
 app.command("verify")(_verb(verify.verify))
 app.command("gc")(_verb(gc.gc))
 app.command("forget")(_verb(forget.forget))
+app.command("select")(_verb(select.select))
 app.command("retry")(_verb(retry.retry))
 app.command("doctor")(_verb(doctor.doctor))
 app.command("dashboard")(_verb(dashboard.dashboard))

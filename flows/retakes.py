@@ -56,10 +56,22 @@ def queue_retakes(
     """
     from infra.store.additions import add
 
-    if not 1 <= count <= MOST_AT_ONCE:
-        raise Failure(f"{count} new takes were asked for; it must be 1 to {MOST_AT_ONCE}")
+    _check_count(count)
     rows = add(store, job_id, _further(store, job_id, take, facts, count), id=id)
     return [] if rows is None else list(map(int, rows["take"].to_pylist()))
+
+
+def check_retake(store: Store, job_id: str, take: TakeName, facts: Mapping[str, Any], count: int = 1) -> None:
+    """Raises what `queue_retakes` would raise; adds nothing."""
+    from infra.store.additions import read_takes
+
+    _check_count(count)
+    _further(store, job_id, take, facts, count)(read_takes(store, job_id))
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= MOST_AT_ONCE:
+        raise Failure(f"{count} new takes were asked for; it must be 1 to {MOST_AT_ONCE}")
 
 
 def _further(

@@ -33,6 +33,12 @@ def list_additions(store: Store, job_id: str) -> list[int]:
     return sorted(number for number in found if number is not None)
 
 
+def addition_ids(store: Store, job_id: str) -> set[str]:
+    """The ids under which additions were asked for."""
+    paths = (layout.addition_path(job_id, number) for number in list_additions(store, job_id))
+    return {id for path in paths if (id := metadata(store.read(path), path).get(_ID))}
+
+
 def read_takes(store: Store, job_id: str) -> pa.Table:
     """All takes of a job: the plan's rows, then those that were added, each under the number of its row for good.
 
