@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]  # (height, width, 3)
 _RING = 0.04  # of the shorter side: how thick the border is that is taken for background
 _ROUNDS = 6
+_ROWS = 64
 _NOISE = 2.0  # grey levels: what an encoder leaves on a plain colour
 
 
@@ -63,7 +64,10 @@ class Still:
     FEWEST = 8  # frames: of less, the median is as likely to be the subject
 
     def __init__(self, pictures: Sequence[Picture]) -> None:
-        self._median = np.median(np.stack(pictures), axis=0).astype(np.float32)
+        self._median = np.empty(pictures[0].shape, np.float32)
+        for row in range(0, len(self._median), _ROWS):  # numpy's median holds everything twice, in float64
+            part = np.stack([picture[row : row + _ROWS] for picture in pictures])
+            self._median[row : row + _ROWS] = np.median(part, axis=0)
 
     def distance(self, picture: Picture) -> NDArray[np.float32]:
         return _length(picture.astype(np.float32) - self._median)

@@ -40,13 +40,18 @@ _SMOOTH = 1.5  # frames: standard deviation of the smoothing over time
 
 
 class Subject(NamedTuple):
-    """What was found: boxes (frames, 4) as x, y, width, height, scores (frames,), and the better background's name."""
+    """What was found in a film of `width` x `height` pixels.
+
+    boxes: (frames, 4) as x, y, width, height. scores: (frames,). background: the estimate that was the better one,
+    `border` (`Plane`) or `still` (`Still`). masks: per frame where the subject is in a small picture, (rows, columns).
+    """
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     background: str
     width: int
     height: int
+    masks: list[NDArray[np.bool_]]
 
 
 def track_subject(film: str | os.PathLike[str]) -> pa.Table:
@@ -55,7 +60,11 @@ def track_subject(film: str | os.PathLike[str]) -> pa.Table:
     Where no subject is seen, the box lies between those before and after and has score 0; where there is none in the
     whole film, it is the whole picture. Raises Unplayable for what is no film.
     """
-    subject = find_subject(film)
+    return track_table(find_subject(film))
+
+
+def track_table(subject: Subject) -> pa.Table:
+    """The table of `track_subject`."""
     columns = [pa.array(np.arange(len(subject.boxes)), pa.int32())]
     columns += [pa.array(subject.boxes[:, side], pa.float32()) for side in range(4)]
     columns.append(pa.array(subject.scores, pa.float32()))
@@ -72,21 +81,21 @@ def find_subject(film: str | os.PathLike[str]) -> Subject:
     guesses: list[tuple[str, Background]] = [("border", Plane())]
     if len(small) >= Still.FEWEST:
         guesses.append(("still", Still([small[at] for at in sampled(len(small))])))
-    best: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    best: _Found | None = None
     name = ""
     for other, background in guesses:
         found = _follow(small, background)
-        if best is None or found[1].mean() > best[1].mean() + _PREFERRED:
+        if best is None or found.scores.mean() > best.scores.mean() + _PREFERRED:
             best, name = found, other
     assert best is not None
-    boxes, scores = best
+    boxes, scores, masks = best
     rows, columns = small[0].shape[:2]
     if scores.max() > 0:
         boxes = _smoothed(_filled(boxes, scores)) * np.array([width / columns, height / rows] * 2)
         boxes = _inside(boxes, width, height)
     else:
         boxes = np.tile(np.array([0.0, 0.0, width, height]), (len(small), 1))
-    return Subject(boxes, scores, name, width, height)
+    return Subject(boxes, scores, name, width, height, masks)
 
 
 def pictures(film: str | os.PathLike[str], longest: int | None = None) -> Iterator[Picture]:
@@ -132,28 +141,43 @@ def _video(film: str | os.PathLike[str], container: av.container.InputContainer)
     return stream
 
 
-def _follow(small: Sequence[Picture], background: Background) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Boxes and scores with one estimate of the background, in pixels of these pictures, not yet smoothed."""
+class _Found(NamedTuple):
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    masks: list[NDArray[np.bool_]]
+
+
+def _follow(small: Sequence[Picture], background: Background) -> _Found:
+    """The subject with one estimate of the background, in pixels of these pictures, not yet smoothed."""
     found = [_seen(background.distance(picture)) for picture in small]
     rows, columns = small[0].shape[:2]
-    chosen = _path([parts for parts, _ in found], [total for _, total in found], float(np.hypot(rows, columns)))
+    chosen = _path([seen.parts for seen in found], [seen.total for seen in found], float(np.hypot(rows, columns)))
     boxes = np.zeros((len(small), 4))
     scores = np.zeros(len(small))
     for number, part in enumerate(chosen):
         if part is not None:
             boxes[number] = part.left, part.top, part.right - part.left, part.bottom - part.top
-            scores[number] = part.mass / found[number][1]
-    return boxes, scores
+            scores[number] = part.mass / found[number].total
+    masks = [seen.labels == (-1 if part is None else part.label) for seen, part in zip(found, chosen, strict=True)]
+    return _Found(boxes, scores, masks)
 
 
-def _seen(distance: NDArray[np.float32]) -> tuple[list[Component], float]:
-    """The heaviest parts of a frame's foreground, and the weight of all of it."""
+class _Seen(NamedTuple):
+    """The heaviest parts of a frame's foreground, the weight of all of it, and where each part is."""
+
+    parts: list[Component]
+    total: float
+    labels: NDArray[np.int32]
+
+
+def _seen(distance: NDArray[np.float32]) -> _Seen:
     mask = distance > threshold(distance)
     labels, count = label(grown(shrunk(mask)) if mask.mean() > 0.01 else mask)
     weights = np.where(mask, distance, 0).astype(np.float32)
     pixels = mask.size
     parts = components(labels, count, weights, _CANDIDATES)
-    return [part for part in parts if _LEAST * pixels <= part.area <= _MOST * pixels], float(weights.sum()) + 1e-6
+    fitting = [part for part in parts if _LEAST * pixels <= part.area <= _MOST * pixels]
+    return _Seen(fitting, float(weights.sum()) + 1e-6, labels)
 
 
 def _path(found: list[list[Component]], totals: list[float], diagonal: float) -> list[Component | None]:
