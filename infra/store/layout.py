@@ -17,6 +17,7 @@ LOGS = "logs"
 JOBS = "jobs"
 DECISIONS = "decisions"
 DELIVERABLES = "deliver"
+CUTS = "cuts"
 DAMAGED = "damaged"
 
 _COMMIT = re.compile(rf"{COMMITS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.json")
@@ -34,6 +35,7 @@ _QUARANTINE = re.compile(
 _PIECE = re.compile(rf"{JOBS}/({NAME.pattern})/pieces/([0-9a-f]{{64}})/({NAME.pattern})\.safetensors")
 _DECISION = re.compile(rf"{DECISIONS}/({NAME.pattern})/({NAME.pattern})\.json")
 _ADDITION = re.compile(rf"{JOBS}/({NAME.pattern})/additions/(\d+)\.parquet")
+_SEGMENT = re.compile(rf"{CUTS}/({NAME.pattern})/segments/([0-9a-f]{{64}})\.mp4")
 _ROUND = re.compile(rf"{JOBS}/({NAME.pattern})/rounds/(\d+)\.json")
 
 
@@ -226,6 +228,38 @@ def decision_path(show: str, shot_id: str) -> str:
 def parse_decision_path(path: str) -> tuple[str, str] | None:
     """Show and shot_id of a decision, or None for another name."""
     found = _DECISION.fullmatch(path)
+    return (found[1], found[2]) if found else None
+
+
+def cut_folder(name: str) -> str:
+    """Everything of one cut: film, timeline, deliverables, captions."""
+    return f"{CUTS}/{_fits(NAME, name, 'the name of a cut')}"
+
+
+def cut_path(name: str) -> str:
+    """The record of a cut, which names all its files and is written last."""
+    return f"{cut_folder(name)}/cut.json"
+
+
+def cut_file_path(name: str, stem: str, sha256: str, suffix: str) -> str:
+    """A file of a cut under its content's name, such as `film.0011aabb.mp4`: a new one never overwrites the old."""
+    _fits(_SHA256, sha256, "sha256")
+    _fits(_SUFFIX, suffix, "suffix")
+    return f"{cut_folder(name)}/{_fits(NAME, stem, 'stem')}.{sha256[:8]}{suffix}"
+
+
+def segment_path(name: str, key: str) -> str:
+    """An encoded part of a cut's film, kept for the next cut of that name."""
+    return f"{cut_folder(name)}/segments/{_fits(_SHA256, key, 'key')}.mp4"
+
+
+def segments_folder(name: str) -> str:
+    return f"{cut_folder(name)}/segments"
+
+
+def parse_segment_path(path: str) -> tuple[str, str] | None:
+    """Cut and key of an encoded part, or None for another name."""
+    found = _SEGMENT.fullmatch(path)
     return (found[1], found[2]) if found else None
 
 
