@@ -19,6 +19,7 @@ DECISIONS = "decisions"
 DELIVERABLES = "deliver"
 CUTS = "cuts"
 DAMAGED = "damaged"
+ASSETS = "assets"
 
 _COMMIT = re.compile(rf"{COMMITS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.json")
 _DAMAGED = re.compile(rf"{COMMITS}/[0-9a-f]{{2}}/[0-9a-f]{{64}}\.damaged-[0-9a-f]{{8}}")
@@ -126,6 +127,13 @@ def parse_poster_path(path: str) -> str | None:
     """The spec_key that a poster's name holds, or None for another name."""
     found = _POSTER.fullmatch(path)
     return found[2] if found and found[2].startswith(found[1]) else None
+
+
+def asset_path(kind: str, show: str, shot_id: str, revision: str, take: int, suffix: str) -> str:
+    """A side asset of a take: its matte, its motion track, …; `.json` tells of it and is written last."""
+    _fits(NAME, kind, "kind")
+    _fits(_SUFFIX, suffix, "suffix")
+    return f"{ASSETS}/{kind}/{_take(show, shot_id, revision, take)}{suffix}"
 
 
 def log_path(show: str, shot_id: str, revision: str, take: int, job_id: str, epoch: int, attempt: int) -> str:
