@@ -57,7 +57,7 @@ def encode_film(
     if timeout_s is None:
         timeout_s = _START_S + count * height * width / _PIXELS_PER_S
     with appears_whole(path) as partial:
-        pictures = _converted(width=width, height=height, rate=rate, deep=frames.itemsize == 2)
+        pictures = converted(width=width, height=height, rate=rate, deep=frames.itemsize == 2)
         output = pictures.output(str(partial), **_options(rate, crf=crf, preset=preset))
         run(output, feed=_raw(frames), timeout_s=timeout_s, ffmpeg=ffmpeg)
 
@@ -103,7 +103,7 @@ def _raw(frames: Frames) -> Iterator[memoryview]:
         yield np.ascontiguousarray(frame).data.cast("B")
 
 
-def _converted(*, width: int, height: int, rate: Fraction, deep: bool) -> Any:
+def converted(*, width: int, height: int, rate: Fraction, deep: bool) -> Any:
     """The graph from raw RGB on standard input to BT.709 limited range 4:2:0.
 
     Tags alone convert nothing. zscale computes in floating point and dithers once, at the end, so that 16-bit ramps
