@@ -19,7 +19,9 @@ import typer
 
 from flows.report import ExitCode, failure_dict
 from flows.verbs import (
+    assets,
     cancel,
+    cut,
     dashboard,
     doctor,
     final,
@@ -71,6 +73,8 @@ app.command("logs")(_verb(logs.logs))
 app.command("cancel")(_verb(cancel.cancel))
 app.command("pause")(_verb(pause.pause))
 app.command("resume")(_verb(resume.resume))
+app.command("assets")(_verb(assets.assets))
+app.command("cut")(_verb(cut.cut))
 app.command("verify")(_verb(verify.verify))
 app.command("gc")(_verb(gc.gc))
 app.command("forget")(_verb(forget.forget))
