@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import ffmpeg as graph
 
-from infra.deliver.loudness import prepare, silence
+from infra.deliver.loudness import encoded, prepare, silence
 from infra.deliver.tool import encoder_of
 from infra.deliver.video import Drawn, encoder_options, pictures
 from infra.deliver.work import Job, Shape
@@ -144,10 +144,6 @@ def _mux(job: Job, shape: Shape, video: Any, made: Path, sound: Path | None, opt
         options["timecode"] = profile.timecode
     if sound is not None and profile.audio is not None:
         streams.append(graph.input(f"file:{sound}").audio)
-        options |= {"c:a": profile.audio.encoder, "ar": profile.audio.rate, "ac": profile.audio.channels}
-        if profile.audio.encoder == "aac":
-            options |= {"b:a": f"{profile.audio.bitrate_k or 192}k", "flags:a": "+bitexact"}
+        options |= encoded(profile.audio)
     width, height = shape.size
     job.tools.run(graph.output(*streams, f"file:{made}", **options), pixels=width * height * shape.frames)
-
-

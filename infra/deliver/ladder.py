@@ -22,6 +22,7 @@ from infra.deliver.check import check_loudness, compare, wanted
 from infra.deliver.encode import sound_of
 from infra.deliver.errors import Refused
 from infra.deliver.look import Look, look, sound
+from infra.deliver.loudness import encoded
 from infra.deliver.profiles import Profile, Rung
 from infra.deliver.tool import encoder_of
 from infra.deliver.video import Drawn, counted, encoder_options, pictures
@@ -146,8 +147,7 @@ def _make_sound(job: Job, shape: Shape, folder: Path) -> bool:
         return False
     own = folder / "audio"
     own.mkdir()
-    options = {"c:a": "aac", "b:a": f"{audio.bitrate_k or 128}k", "ar": audio.rate, "ac": audio.channels}
-    options |= {"map_metadata": -1, "fflags": "+bitexact", "flags:a": "+bitexact"}
+    options = encoded(audio) | {"map_metadata": -1, "fflags": "+bitexact"}
     stream = graph.input(f"file:{wav}").audio
     job.tools.run(stream.output(_playlist(own), **options, **_hls(own, Fraction(job.profile.segment_s))))
     found = sound(own / "index.m3u8")

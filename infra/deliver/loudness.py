@@ -22,9 +22,10 @@ from infra.deliver.tool import Tools
 from infra.media.errors import EncodeError
 
 _JSON: Final = re.compile(r"\{[^{}]*\"input_i\"[^{}]*\}")
-# What is left to the true peak for an encoder that does not keep samples as they are.
-_HEADROOM: Final = {"aac": 1.0}
+LOSSY: Final = ("aac",)
+_PEAK_LEFT: Final = 0.2  # dB that are left to the true peak: two meters differ by so much
 _CLOSE: Final = 0.1  # LU: nearer than this to the target is not corrected
+_TRIES: Final = 3
 _SILENT: Final = -69.0  # LUFS: below it nothing was heard that could be measured
 
 
@@ -77,7 +78,7 @@ def prepare(
     if loudness is None:
         _write(stream, made, audio, tools, source)
         return None
-    peak = max(-9.0, loudness.true_peak - _HEADROOM.get(audio.encoder, 0.2))
+    peak = max(-9.0, loudness.true_peak - (1.0 if audio.encoder in LOSSY else _PEAK_LEFT))
     wanted: dict[str, float] = {"I": loudness.target, "TP": peak, "LRA": 20}
     told = _loudnorm(stream, wanted, tools, source.name)
     first = Measured(*(float(told[name]) for name in ("input_i", "input_tp", "input_lra", "input_thresh")))
@@ -90,7 +91,7 @@ def prepare(
     }  # fmt: skip
     stream = _even(graph.input(_local(source)).audio, audio, seconds).filter("loudnorm", **again)
     _write(_even(stream, audio, seconds), made, audio, tools, source)
-    return _corrected(made, loudness, peak, audio, seconds, tools)
+    return _corrected(made, loudness, audio, seconds, tools)
 
 
 def silence(made: Path, *, seconds: Fraction, audio: Audio, tools: Tools) -> None:
@@ -100,24 +101,44 @@ def silence(made: Path, *, seconds: Fraction, audio: Audio, tools: Tools) -> Non
     _write(_even(source, audio, seconds), made, audio, tools, made)
 
 
-def _corrected(
-    made: Path, loudness: Loudness, peak: float, audio: Audio, seconds: Fraction, tools: Tools
-) -> Measured:
-    """loudnorm misses its target where sound is short or uneven; what is left is a plain gain, if the peak allows."""
-    found = measure(made, tools)
-    gain = loudness.target - found.integrated
-    if abs(gain) > _CLOSE and found.true_peak + gain <= peak + 0.05:
-        better = made.with_name(f"{made.stem}-2.wav")
+def _corrected(made: Path, loudness: Loudness, audio: Audio, seconds: Fraction, tools: Tools) -> Measured:
+    """What loudnorm leaves (it misses where sound is short or uneven) and the encoder changes is made good by a gain.
+
+    It is measured as it will be heard, after the encoder, and the gain is given as far as the true peak allows.
+    """
+    found = _heard(made, audio, tools)
+    for _ in range(_TRIES):
+        gain = min(loudness.target - found.integrated, loudness.true_peak - _PEAK_LEFT - found.true_peak)
+        if abs(gain) <= _CLOSE:
+            break
+        better = made.with_name(f"{made.stem}-louder.wav")
         stream = graph.input(_local(made)).audio.filter("volume", f"{gain:.3f}dB")
         _write(_even(stream, audio, seconds), better, audio, tools, made)
         better.replace(made)
-        found = measure(made, tools)
-    if abs(found.integrated - loudness.target) > loudness.tolerance:
+        found = _heard(made, audio, tools)
+    if abs(found.integrated - loudness.target) > loudness.tolerance or found.true_peak > loudness.true_peak:
         raise BadAudio(
             f"the sound reaches {found.integrated:.1f} LUFS where {loudness.target:g} is wanted: louder than that, its "
             f"peaks go beyond {loudness.true_peak:g} dBTP; mix it with less of a difference"
         )
     return found
+
+
+def _heard(wav: Path, audio: Audio, tools: Tools) -> Measured:
+    """The loudness of a WAV once it is encoded: a lossy encoder takes something of it away."""
+    if audio.encoder not in LOSSY:
+        return measure(wav, tools)
+    trial = wav.with_name(f"{wav.stem}-trial.m4a")
+    tools.run(graph.input(_local(wav)).audio.output(_local(trial), **encoded(audio), f="mp4"))
+    return measure(trial, tools)
+
+
+def encoded(audio: Audio) -> dict[str, Any]:
+    """Options of an output with this sound."""
+    options: dict[str, Any] = {"c:a": audio.encoder, "ar": audio.rate, "ac": audio.channels, "flags:a": "+bitexact"}
+    if audio.encoder in LOSSY:
+        options["b:a"] = f"{audio.bitrate_k or 192}k"
+    return options
 
 
 def _even(stream: Any, audio: Audio, seconds: Fraction) -> Any:

@@ -145,7 +145,9 @@ class Profile(_Part):
     burn_in: bool = Field(default=False, description="show, shot, take, seed and frame number in the picture")
     head: tuple[Band, ...] = ()
     tail: tuple[Band, ...] = ()
-    timecode: str | None = Field(default=None, pattern=r"^\d{2}:\d{2}:\d{2}[:;]\d{2}$", description="of the first frame")
+    timecode: str | None = Field(
+        default=None, pattern=r"^\d{2}:\d{2}:\d{2}[:;]\d{2}$", description="of the first frame"
+    )
     rungs: tuple[Rung, ...] = ()
     segment_s: float = Field(default=6.0, gt=0, le=60)
     sheet: Sheet | None = None
@@ -157,6 +159,8 @@ class Profile(_Part):
             raise ValueError(f"{self.name!r} is no name: small letters, digits, '.' and '-'")
         if self.kind in ("film", "ladder", "sequence") and self.video is None:
             raise ValueError(f"a {self.kind} needs [video]")
+        if self.kind == "ladder" and self.audio is not None and self.audio.encoder != "aac":
+            raise ValueError("the sound of a ladder is aac")
         if self.kind == "ladder" and (not self.rungs or self.video is None or self.video.codec != "h264"):
             raise ValueError("a ladder needs rungs and a video of codec h264")
         if self.kind == "ladder" and (self.video is None or self.video.gop_s is None):
@@ -246,7 +250,9 @@ def _profile(file: Path, name: str, table: Mapping[str, Any]) -> Profile:
         faults = []
         for fault in error.errors(include_url=False, include_context=False):
             place = ".".join([name, *map(str, fault["loc"])])
-            message = "no such key" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+            message = (
+                "no such key" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+            )
             faults.append(f"{place}: {message}")
         raise BadProfiles(f"{file}: " + "; ".join(faults)) from error
 

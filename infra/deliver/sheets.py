@@ -125,9 +125,7 @@ def _check_jpeg(made: Path, size: tuple[int, int]) -> dict[str, Any]:
     return {"codec": "jpeg", "width": size[0], "height": size[1]}
 
 
-def _sprite_vtt(
-    name: str, numbers: Sequence[int], columns: int, tile: tuple[int, int], frames: int, fps: float
-) -> str:
+def _sprite_vtt(name: str, numbers: Sequence[int], columns: int, tile: tuple[int, int], frames: int, fps: float) -> str:
     ends = [*numbers[1:], frames]
     cues = []
     for place, (number, end) in enumerate(zip(numbers, ends, strict=True)):
@@ -139,5 +137,3 @@ def _sprite_vtt(
 def _time(seconds: float) -> str:
     whole = round(seconds * 1000)
     return f"{whole // 3_600_000:02d}:{whole // 60_000 % 60:02d}:{whole // 1000 % 60:02d}.{whole % 1000:03d}"
-
-

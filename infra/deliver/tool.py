@@ -124,5 +124,3 @@ def lacking(profiles: Sequence[Profile], program: str) -> dict[str, str]:
         except EncoderMissing as error:
             found[profile.name] = str(error)
     return found
-
-

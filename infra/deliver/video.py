@@ -159,9 +159,7 @@ def counted(stream: Any, rate: Fraction) -> Any:
 
 def _interpolated(stream: Any, shape: Shape) -> Any:
     held = stream.filter("tpad", stop=_INTERPOLATED_TAIL, stop_mode="clone")
-    moved = held.filter(
-        "minterpolate", fps=ratio(shape.rate), mi_mode="mci", mc_mode="aobmc", me_mode="bidir", vsbmc=1
-    )
+    moved = held.filter("minterpolate", fps=ratio(shape.rate), mi_mode="mci", mc_mode="aobmc", me_mode="bidir", vsbmc=1)
     return counted(moved.filter("trim", end_frame=shape.programme), shape.rate)
 
 
