@@ -33,6 +33,7 @@ from flows.verbs import (
     render,
     resume,
     retry,
+    review,
     select,
     status,
     verify,
@@ -78,6 +79,7 @@ app.command("cut")(_verb(cut.cut))
 app.command("verify")(_verb(verify.verify))
 app.command("gc")(_verb(gc.gc))
 app.command("forget")(_verb(forget.forget))
+app.command("review")(_verb(review.review))
 app.command("select")(_verb(select.select))
 app.command("retry")(_verb(retry.retry))
 app.command("doctor")(_verb(doctor.doctor))
