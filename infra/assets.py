@@ -97,12 +97,12 @@ class AssetMaker:
             blurred = {"action": "c2pa.filtered", "description": "background blurred"}
             work = Work("deliverable", local.name, [source], profile="blur", actions=[blurred])
             done = finish(local, work, self._settings.provenance)
-            files += [(str(Path(path).with_name(file.name)), file) for file in done.beside]
-            provenance = done.record
+            provenance = done.at(path)
+            files += list(zip((file["path"] for file in provenance["files"]), done.beside, strict=True))
         for place, file in files:
             self._store.write_file(place, file)
         if provenance is not None:
-            check_stored(self._store, path, provenance, folder)
+            check_stored(self._store, provenance, folder)
         subject = assets.subject
         record = {
             "format": FORMAT,

@@ -1,11 +1,11 @@
 """The last thing that is done to a file: sign it, read it back, and tell where it came from.
 
 work = Work("deliverable", "a.mp4", [Source("take.mp4", take, Takes(store).facts(commit))], profile="web")
-finished = finish(local, work, settings.provenance)     # after the last transcode, before the hash and the upload
-store.write_file(path, finished.path, sha256=finished.sha256)
-for file in finished.beside:                            # a detached manifest, the sidecar
+finished = finish(local, work, settings.provenance)  # after the last transcode, before the hash and the upload
+for file in finished.files:                          # the file itself, a detached manifest, the sidecar
     store.write_file(f"{folder}/{file.name}", file)
-check_stored(store, path, finished.record)              # reads it back
+record["provenance"] = finished.at(f"{folder}/{finished.path.name}")
+check_stored(store, record["provenance"])            # reads it back, before the record is put
 """
 
 from __future__ import annotations
@@ -41,15 +41,28 @@ class Finished:
         path: the file; of a folder, the list of its files.
         sha256, bytes: of the file as it is now.
         beside: files that go beside it: the sidecar, and a detached manifest where it cannot hold one.
-        record: for the deliverable's own JSON: c2pa (embedded, detached, none), certificate (test, operator), manifest,
-            note, and names, sizes and hashes of the files beside.
+        told: c2pa (embedded, detached, none), certificate (test, operator), manifest, state, note.
     """
 
     path: Path
     sha256: str
     bytes: int
     beside: tuple[Path, ...]
-    record: Mapping[str, Any]
+    told: Mapping[str, Any]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that has to be uploaded, into one folder."""
+        return (self.path, *self.beside)
+
+    def at(self, path: str) -> dict[str, Any]:
+        """What a deliverable's JSON keeps of it, when the file lies at `path` in the store."""
+        folder = path.rpartition("/")[0]
+        files = [
+            {"path": f"{folder}/{file.name}", "sha256": _sha256(file), "bytes": file.stat().st_size}
+            for file in self.beside
+        ]
+        return {**self.told, "path": path, "files": files}
 
 
 def finish(local: Path, work: Work, settings: ProvenanceSettings) -> Finished:
@@ -82,15 +95,14 @@ def finish(local: Path, work: Work, settings: ProvenanceSettings) -> Finished:
     )
     beside.append(path.with_name(path.name + SUFFIX))
     beside[-1].write_text(json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    files = [{"name": file.name, "sha256": _sha256(file), "bytes": file.stat().st_size} for file in beside]
-    return Finished(path, sha256, size, tuple(beside), {**c2pa, "files": files})
+    return Finished(path, sha256, size, tuple(beside), c2pa)
 
 
-def check_stored(store: Store, path: str, record: Mapping[str, Any], folder: Path | None = None) -> Validation | None:
+def check_stored(store: Store, record: Mapping[str, Any], folder: Path | None = None) -> Validation | None:
     """Reads a signed object back from the store and validates it; None where it was not signed.
 
     Args:
-        record: of `Finished`, as the deliverable's JSON keeps it.
+        record: of `Finished.at`, as the deliverable's JSON keeps it.
         folder: a place for the file while it is read; else the system's for temporary files.
 
     Raises:
@@ -98,6 +110,7 @@ def check_stored(store: Store, path: str, record: Mapping[str, Any], folder: Pat
     """
     if record.get("c2pa") not in ("embedded", "detached"):
         return None
+    path = str(record["path"])
     with tempfile.TemporaryDirectory(prefix="rushes-", dir=folder) as scratch:
         local = Path(scratch) / Path(path).name
         store.fetch(path, local)

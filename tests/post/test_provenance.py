@@ -35,15 +35,34 @@ def _operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "operator_signers", module)
 
 
-def deliverable(tmp_path: Path, name: str = "web.mp4", **more: object) -> tuple[Path, Work]:
-    """A finished file, and the take that it was made from."""
-    store, (commit,) = store_with(tmp_path, [row("a", rights="all rights: Ida", licence="CC-BY-4.0", **more)])
-    take = tmp_path / "source.mp4"
+ROW = row(
+    "a", rights="all rights: Ida", licence="CC-BY-4.0", image_uri="https://me:pw@host/a.png?sig=s3cret",
+    image_sha256="7" * 64,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A take of a store, as a source."""
+    folder = tmp_path_factory.mktemp("takes")
+    store, (commit,) = store_with(folder, [ROW])
+    take = folder / "source.mp4"
     store.fetch(commit["media"]["path"], take)
-    made = tmp_path / "made" / name
-    made.parent.mkdir()
-    film(made, 3)
-    return made, Work("deliverable", name, [Source("a.mp4", take, Takes(store).facts(commit))], profile="web")
+    film(folder / "other.mp4", 3)
+    return Source("a.mp4", take, Takes(store).facts(commit))
+
+
+@pytest.fixture
+def made(source: Source, tmp_path: Path) -> Path:
+    """A finished film, in a folder of its own."""
+    (tmp_path / "made").mkdir()
+    return Path(shutil.copy(source.path.with_name("other.mp4"), tmp_path / "made" / "web.mp4"))
+
+
+@pytest.fixture
+def work(source: Source) -> Work:
+    """What it was made from."""
+    return Work("deliverable", "web.mp4", [source], profile="web")
 
 
 def actions(found: dict) -> list[dict]:
@@ -54,12 +73,11 @@ def told(found: dict) -> dict:
     return next(a for a in found["assertions"] if a["label"] == ASSERTION)["data"]
 
 
-def test_a_deliverable_says_what_it_is_and_what_it_came_from(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_a_deliverable_says_what_it_is_and_what_it_came_from(made: Path, work: Work, tmp_path: Path) -> None:
     before = probe(made)
     done = finish(made, work, SETTINGS)
     found = validate(done.path)
-    assert found.state == "Valid" and found.codes == () and found.active == done.record["manifest"]
+    assert found.state == "Valid" and found.codes == () and found.active == done.told["manifest"]
     assert probe(made) == before, "the pictures, and the index in front, are as they were"
     assert [a["action"] for a in actions(found.manifest)] == ["c2pa.opened", "c2pa.transcoded"]
     (parent,) = found.ingredients
@@ -73,8 +91,7 @@ def test_a_deliverable_says_what_it_is_and_what_it_came_from(tmp_path: Path) -> 
     assert found.manifest["signature_info"]["issuer"] == ORGANIZATION
 
 
-def test_the_sidecar_tells_how_to_make_it_again(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path, image_uri="https://me:pw@host/a.png?sig=s3cret", image_sha256="7" * 64)
+def test_the_sidecar_tells_how_to_make_it_again(made: Path, work: Work, tmp_path: Path) -> None:
     done = finish(made, work, SETTINGS)
     told = json.loads(done.beside[-1].read_text())
     assert done.beside[-1].name == "web.mp4.provenance.json"
@@ -88,15 +105,13 @@ def test_the_sidecar_tells_how_to_make_it_again(tmp_path: Path) -> None:
     assert told["c2pa"]["certificate"] == "test" and "no identity" in told["c2pa"]["note"]
 
 
-def test_prompts_stay_out_of_the_file_unless_they_are_wanted(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_prompts_stay_out_of_the_file_unless_they_are_wanted(made: Path, work: Work, tmp_path: Path) -> None:
     again = shutil.copy(made, tmp_path / "again.mp4")
     assert b"a square named a" not in finish(made, work, SETTINGS).path.read_bytes()
     assert b"a square named a" in finish(again, work, ProvenanceSettings(prompts=True)).path.read_bytes()
 
 
-def test_one_changed_byte_is_told(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_one_changed_byte_is_told(made: Path, work: Work, tmp_path: Path) -> None:
     data = bytearray(finish(made, work, SETTINGS).path.read_bytes())
     data[data.rindex(b"mdat") + 200] ^= 1
     made.write_bytes(data)
@@ -104,16 +119,14 @@ def test_one_changed_byte_is_told(tmp_path: Path) -> None:
     assert found.state == "Invalid" and "assertion.bmffHash.mismatch" in found.codes
 
 
-def test_a_changed_word_in_the_manifest_is_told(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_a_changed_word_in_the_manifest_is_told(made: Path, work: Work, tmp_path: Path) -> None:
     data = finish(made, work, SETTINGS).path.read_bytes()
     made.write_bytes(data.replace(b"all rights: Ida", b"all rights: Eve"))
     found = validate(made)
     assert found.state == "Invalid" and any("hashedURI" in code for code in found.codes)
 
 
-def test_a_file_that_is_encoded_again_has_lost_it_and_that_is_told(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_a_file_that_is_encoded_again_has_lost_it_and_that_is_told(made: Path, work: Work, tmp_path: Path) -> None:
     done = finish(made, work, SETTINGS)
     with av.open(str(done.path)) as signed:
         pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in signed.decode(video=0)])
@@ -122,10 +135,10 @@ def test_a_file_that_is_encoded_again_has_lost_it_and_that_is_told(tmp_path: Pat
     store, _ = store_with(tmp_path / "other", [])
     store.write_file("deliver/web.mp4", tmp_path / "again.mp4")
     with pytest.raises(Invalid, match="no C2PA manifest"):
-        check_stored(store, "deliver/web.mp4", done.record)
+        check_stored(store, done.at("deliver/web.mp4"))
 
 
-def test_a_cut_names_every_take_once(tmp_path: Path) -> None:
+def test_a_cut_names_every_take_once(made: Path, work: Work, tmp_path: Path) -> None:
     rows = [row("a"), row("b", video_uri="film.mp4", task="extend"), row("c")]
     store, commits = store_with(tmp_path, rows)
     facts, sources = Takes(store), []
@@ -153,8 +166,7 @@ def test_a_cut_names_every_take_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".mov"])
-def test_other_files_that_can_hold_a_manifest(tmp_path: Path, suffix: str) -> None:
-    made, work = deliverable(tmp_path)
+def test_other_files_that_can_hold_a_manifest(made: Path, work: Work, tmp_path: Path, suffix: str) -> None:
     other = made.with_suffix(suffix)
     if suffix == ".mov":
         with av.open(str(made)) as source, av.open(str(other), "w") as target:
@@ -166,28 +178,26 @@ def test_other_files_that_can_hold_a_manifest(tmp_path: Path, suffix: str) -> No
     else:
         Image.new("RGB", (64, 64), (200, 30, 30)).save(other)
     done = finish(other, work, SETTINGS)
-    assert done.record["c2pa"] == "embedded" and validate(other).sound
+    assert done.told["c2pa"] == "embedded" and validate(other).sound
     data = bytearray(other.read_bytes())
     data[-30] ^= 1
     other.write_bytes(data)
     assert not validate(other).sound
 
 
-def test_a_container_that_holds_none_gets_it_beside(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_a_container_that_holds_none_gets_it_beside(made: Path, work: Work, tmp_path: Path) -> None:
     other = made.rename(made.with_suffix(".mkv"))
     before = other.read_bytes()
     done = finish(other, work, SETTINGS)
-    assert other.read_bytes() == before and done.record["c2pa"] == "detached"
+    assert other.read_bytes() == before and done.told["c2pa"] == "detached"
     assert [file.name for file in done.beside] == ["web.mkv.c2pa", "web.mkv.provenance.json"]
     detached = done.beside[0].read_bytes()
-    assert validate(other, detached=detached).state == "Valid" and "beside" in done.record["note"]
+    assert validate(other, detached=detached).state == "Valid" and "beside" in done.told["note"]
     other.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     assert validate(other, detached=detached).state == "Invalid"
 
 
-def test_a_folder_of_frames_is_signed_by_its_list(tmp_path: Path) -> None:
-    _, work = deliverable(tmp_path)
+def test_a_folder_of_frames_is_signed_by_its_list(made: Path, work: Work, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     (folder / "0").mkdir(parents=True)
     for number in range(3):
@@ -198,32 +208,29 @@ def test_a_folder_of_frames_is_signed_by_its_list(tmp_path: Path) -> None:
     assert validate(done.path, detached=done.beside[0].read_bytes()).sound
 
 
-def test_after_upload_it_is_read_back(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_after_upload_it_is_read_back(made: Path, work: Work, tmp_path: Path) -> None:
     done = finish(made, work, SETTINGS)
     store, _ = store_with(tmp_path / "other", [])
     store.write_file("deliver/web.mp4", done.path, sha256=done.sha256)
-    assert check_stored(store, "deliver/web.mp4", done.record).state == "Valid"
+    assert check_stored(store, done.at("deliver/web.mp4")).state == "Valid"
     with pytest.raises(Invalid, match="another manifest"):
-        check_stored(store, "deliver/web.mp4", {**done.record, "manifest": "urn:c2pa:0"})
-    assert check_stored(store, "deliver/web.mp4", {"c2pa": "none"}) is None
+        check_stored(store, {**done.at("deliver/web.mp4"), "manifest": "urn:c2pa:0"})
+    assert check_stored(store, {"c2pa": "none"}) is None
 
 
-def test_signing_can_be_switched_off_and_that_is_said(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_signing_can_be_switched_off_and_that_is_said(made: Path, work: Work, tmp_path: Path) -> None:
     before = made.read_bytes()
     done = finish(made, work, ProvenanceSettings(sign=False))
-    assert made.read_bytes() == before and done.record["c2pa"] == "none" and "switched off" in done.record["note"]
+    assert made.read_bytes() == before and done.told["c2pa"] == "none" and "switched off" in done.told["note"]
     assert json.loads(done.beside[0].read_text())["disclosure"]["ai_generated"] is True
 
 
-def test_the_operators_signer_signs_and_is_trusted_below_his_authority(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_the_operators_signer_signs_and_is_trusted_below_his_authority(made: Path, work: Work, tmp_path: Path) -> None:
     anchors = tmp_path / "roots.pem"
     anchors.write_text(signers.root())
     settings = ProvenanceSettings(signer="operator_signers:house", trust_anchors=anchors)
     done = finish(made, work, settings)
-    assert done.record["certificate"] == "operator" and done.record["state"] == "Trusted"
+    assert done.told["certificate"] == "operator" and done.told["state"] == "Trusted"
     assert validate(made, trust_anchors=signers.root()).state == "Trusted"
     other = process_chain().certificates
     assert "signingCredential.untrusted" in validate(made, trust_anchors=other).codes
@@ -231,10 +238,9 @@ def test_the_operators_signer_signs_and_is_trusted_below_his_authority(tmp_path:
 
 @pytest.mark.parametrize("name", ["broken", "leaky", "with_key", "nobody"])
 def test_a_signer_that_fails_costs_nothing_and_tells_no_secret(
-    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    made: Path, work: Work, name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    made, work = deliverable(tmp_path)
     before = made.read_bytes()
     with pytest.raises(SigningFailed) as failed:
         finish(made, work, ProvenanceSettings(signer=f"operator_signers:{name}"))
@@ -244,18 +250,16 @@ def test_a_signer_that_fails_costs_nothing_and_tells_no_secret(
     assert made.read_bytes() == before and [file.name for file in made.parent.iterdir()] == [made.name]
 
 
-def test_the_key_of_the_test_certificate_goes_nowhere(tmp_path: Path) -> None:
+def test_the_key_of_the_test_certificate_goes_nowhere(made: Path, work: Work, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="does not leave"):
         pickle.dumps(process_chain())
-    made, work = deliverable(tmp_path)
     done = finish(made, work, SETTINGS)
     written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     secret = process_chain()._key.private_numbers().private_value.to_bytes(32, "big")
-    assert secret not in written and b"PRIVATE KEY" not in written and done.record["certificate"] == "test"
+    assert secret not in written and b"PRIVATE KEY" not in written and done.told["certificate"] == "test"
 
 
-def test_what_is_no_film_is_not_signed(tmp_path: Path) -> None:
-    made, work = deliverable(tmp_path)
+def test_what_is_no_film_is_not_signed(made: Path, work: Work, tmp_path: Path) -> None:
     made.write_bytes(b"not a film")
     with pytest.raises(SigningFailed, match=r"web\.mp4"):
         finish(made, work, SETTINGS)
