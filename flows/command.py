@@ -23,6 +23,7 @@ from flows.verbs import (
     cancel,
     cut,
     dashboard,
+    deliver,
     doctor,
     final,
     forget,
@@ -36,6 +37,7 @@ from flows.verbs import (
     review,
     select,
     status,
+    storyboard,
     verify,
 )
 from flows.verbs.console import Output, logged
@@ -68,6 +70,7 @@ plan_or_render = _verb(render.plan_or_render)
 app.command("plan", help="Validate, count and estimate; writes nothing.")(plan_or_render)
 app.command("render", help="Plan and render; the same command again goes on where it stopped.")(plan_or_render)
 app.command("final")(_verb(final.final))
+app.command("storyboard")(_verb(storyboard.storyboard))
 app.command("status")(_verb(status.status))
 app.command("jobs")(_verb(jobs.jobs))
 app.command("logs")(_verb(logs.logs))
@@ -76,6 +79,7 @@ app.command("pause")(_verb(pause.pause))
 app.command("resume")(_verb(resume.resume))
 app.command("assets")(_verb(assets.assets))
 app.command("cut")(_verb(cut.cut))
+app.command("deliver")(_verb(deliver.deliver))
 app.command("verify")(_verb(verify.verify))
 app.command("gc")(_verb(gc.gc))
 app.command("forget")(_verb(forget.forget))

@@ -140,6 +140,22 @@ class DraftSettings(_Group):
     steps: int = Field(default=8, ge=1, le=1000, description="denoising steps of a draft, at most")
 
 
+class DeliverSettings(_Group):
+    """Deliverables."""
+
+    profiles: Path | None = Field(
+        default=None, description="file with more delivery profiles; see infra/deliver/README.md"
+    )
+    template: str | None = Field(default=None, min_length=1, description="names of deliverables; else by show and shot")
+    font: Path | None = Field(
+        default=None, description="font file for captions, slates and burn-ins; else one that comes with Pillow, Latin"
+    )
+    workers: int | None = Field(
+        default=None, ge=1, le=1024, description="processes that encode chunks of a long film at once; else one a core"
+    )
+    chunk_s: float = Field(default=60.0, gt=0, description="seconds of film in a chunk")
+
+
 class PrefectSettings(_Group):
     """The view and the control."""
 
@@ -187,6 +203,7 @@ class Settings(BaseSettings):
     quality: QualitySettings = Field(default_factory=QualitySettings, description="verdicts on takes")
     farm: FarmSettings = Field(default_factory=FarmSettings, description="gangs, retries, queues and time limits")
     draft: DraftSettings = Field(default_factory=DraftSettings, description="takes to choose from")
+    deliver: DeliverSettings = Field(default_factory=DeliverSettings, description="deliverables")
     prefect: PrefectSettings = Field(default_factory=PrefectSettings, description="the view and the control")
     ray: RaySettings = Field(default_factory=RaySettings, description="the cluster")
     price: PriceSettings = Field(default_factory=PriceSettings, description="money")

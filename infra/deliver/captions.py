@@ -80,9 +80,7 @@ def read_captions(given: str) -> Captions:
 
     Raises BadCaptions: not there, too large, not UTF-8, no cue in it, or a cue that ends before it begins.
     """
-    said, _, rest = given.partition("=")
-    named = bool(rest) and _LOCALE.fullmatch(said) is not None
-    file = Path(rest if named else given)
+    said, file = split_locale(given)
     kind = _KINDS.get(file.suffix.lower())
     if kind is None:
         raise BadCaptions(f"{file}: captions are .srt or .vtt files")
@@ -97,8 +95,14 @@ def read_captions(given: str) -> Captions:
         raise BadCaptions(f"{file}: not UTF-8 at byte {error.start}") from error
     if kind == "vtt" and not text.startswith("WEBVTT"):
         raise BadCaptions(f"{file}: a WebVTT file begins with WEBVTT")
-    locale = said if named else _locale_of(file)
-    return Captions(locale, _cues(file, kind, text), file.name, hashlib.sha256(data).hexdigest())
+    return Captions(said or _locale_of(file), _cues(file, kind, text), file.name, hashlib.sha256(data).hexdigest())
+
+
+def split_locale(given: str) -> tuple[str | None, Path]:
+    """The parts of LOCALE=FILE; no locale where FILE stands alone."""
+    said, _, rest = given.partition("=")
+    named = bool(rest) and _LOCALE.fullmatch(said) is not None
+    return (said, Path(rest)) if named else (None, Path(given))
 
 
 def _locale_of(file: Path) -> str:

@@ -13,8 +13,8 @@ import ffmpeg as graph
 
 from infra.deliver.loudness import encoded, prepare, silence
 from infra.deliver.tool import encoder_of
-from infra.deliver.video import Drawn, encoder_options, pictures
-from infra.deliver.work import Job, Shape
+from infra.deliver.video import Drawn, encoder_options, pictures, upscaled
+from infra.deliver.work import Job, Shape, shape_of
 
 _INDEX_FIRST: Final = ("mp4", "mov")
 _MUXERS: Final = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "mxf": "mxf"}
@@ -65,8 +65,6 @@ def encode_here(job: Job, parts: Chunks, folder: Path) -> list[Path]:
 
 def encode_chunk(job: Job, part: tuple[int, int], folder: Path) -> Path:
     """One chunk, without sound, into `folder`. Can run anywhere where the job's source is at its path."""
-    from infra.deliver.work import shape_of
-
     shape = shape_of(job.source.film, job.profile)
     own = folder / f"work-{part[0]:08d}"
     own.mkdir(exist_ok=True)
@@ -119,8 +117,8 @@ def sound_of(job: Job, shape: Shape, folder: Path) -> Path | None:
 
 
 def scaled_source(job: Job, shape: Shape, drawn: Drawn, folder: Path) -> Path | None:
-    """The film at its delivery size, made by the hook of the settings; None without one, or where the size fits."""
-    if job.scaler is None:
+    """The film at its delivery size, made by the hook of the settings; None without one."""
+    if not upscaled(job, shape):
         return None
     from infra.deliver.scaling import scale_film
 

@@ -105,4 +105,4 @@ def _sizes(job: Job, told: dict[str, Any]) -> dict[str, Any]:
     delivered = [probe["width"], probe["height"]] if "width" in probe else None
     source = list(job.source.size)
     scaled = delivered is not None and delivered != source and job.profile.kind == "film"
-    return {"rendered": source, "delivered": delivered, "scaler": (job.scaler or "lanczos") if scaled else None}
+    return {"rendered": source, "delivered": delivered, "scaler": job.scaler if scaled else None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,8 +84,18 @@ def read_record(store: Store, path: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def put(store: Store, folder: str, job: Job, made: Made, key: str, source: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the files, then their record. Returns the record. StoreError.
+def put(
+    store: Store,
+    folder: str,
+    job: Job,
+    made: Made,
+    key: str,
+    source: Mapping[str, Any],
+    read_back: Callable[[Sequence[str]], None] = lambda paths: None,
+) -> dict[str, Any]:
+    """Put the files, read back what `read_back` wants of them, then put their record. Returns the record. StoreError.
+
+    What `read_back` raises is raised again, and nothing of the files is left in the store.
 
     An older record under this name goes first: it would name files that are no longer what it says.
     """
@@ -100,6 +110,12 @@ def put(store: Store, folder: str, job: Job, made: Made, key: str, source: Mappi
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-deliver") as pool:
         files = list(pool.map(send, made.files))
+    try:
+        read_back([file["path"] for file in files])
+    except Exception:
+        for file in files:
+            store.delete(file["path"])
+        raise
     record = {
         "format": FORMAT,
         "key": key,

@@ -11,6 +11,7 @@ import av
 import av.error
 from PIL import Image
 
+from infra.deliver.encode import scaled_source
 from infra.deliver.errors import DeliverError, Refused
 from infra.deliver.profiles import Sheet
 from infra.deliver.video import Drawn, encoder_options, pictures
@@ -89,9 +90,10 @@ def make_sequence(job: Job, shape: Shape, folder: Path) -> tuple[list[Path], dic
     own.mkdir()
     options = encoder_options("png", video, shape.rate)
     pattern = str(own).replace("%", "%%") + "/%07d.png"
-    drawn = Drawn(job, shape, folder)
+    drawn = Drawn(job, shape, folder.parent)
     width, height = shape.size
-    output = pictures(drawn).output(pattern, **options, f="image2", start_number=1)
+    source = scaled_source(job, shape, drawn, folder.parent)
+    output = pictures(drawn, source=source).output(pattern, **options, f="image2", start_number=1)
     job.tools.run(output, pixels=width * height * shape.frames)
     files = sorted(own.iterdir())
     if [file.name for file in files] != [f"{number:07d}.png" for number in range(1, shape.frames + 1)]:

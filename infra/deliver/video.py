@@ -12,6 +12,7 @@ from infra.deliver.drawing import Text, caption_texts, note_text, slate_text, wr
 from infra.deliver.profiles import Video
 from infra.deliver.reframe import Window, follow, track
 from infra.deliver.work import Job, Shape
+from infra.media.upscale import LANCZOS
 
 _LIMITED: Final = {
     "rangein": "limited", "matrixin": "709", "primariesin": "709", "transferin": "709", "range": "limited",
@@ -165,16 +166,14 @@ def _interpolated(stream: Any, shape: Shape) -> Any:
 
 def _sized(stream: Any, drawn: Drawn, start: int, end: int) -> Any:
     film, (width, height) = drawn.job.source.film, drawn.shape.size
-    if drawn.job.scaler is not None:  # done before, by the hook: what comes in has the size already
-        inner = width, height
-    elif drawn.window is not None:
+    if upscaled(drawn.job, drawn.shape):  # done before: what comes in has the size already
+        return stream.filter("setsar", "1")
+    inner = inner_size((film.width, film.height), (width, height))
+    if drawn.window is not None:
         inner = drawn.window.scaled
-    else:
-        scale = min(width / film.width, height / film.height)
-        inner = min(width, 2 * round(film.width * scale / 2)), min(height, 2 * round(film.height * scale / 2))
-    if drawn.job.scaler is None and inner != (film.width, film.height):
+    if inner != (film.width, film.height):
         stream = stream.filter("zscale", w=inner[0], h=inner[1], filter="lanczos", dither="ordered", **_LIMITED)
-    if drawn.window is not None and drawn.job.scaler is None:
+    if drawn.window is not None:
         if (commands := drawn.commands(start, end)) is not None:
             stream = stream.filter("sendcmd", filename=str(commands))
         x, y = drawn.window.corners[min(start, len(drawn.window.corners) - 1)].tolist()
@@ -193,6 +192,18 @@ def _padded(stream: Any, shape: Shape) -> Any:
         first = shape.frames - shape.black
         stream = stream.filter("drawbox", t="fill", color="black", enable=f"gte(n,{first})")
     return stream
+
+
+def inner_size(source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The largest even size of the source's aspect that fits into `size`."""
+    scale = min(full / side for full, side in zip(size, source, strict=True))
+    width, height = (min(full, 2 * round(side * scale / 2)) for full, side in zip(size, source, strict=True))
+    return width, height
+
+
+def upscaled(job: Job, shape: Shape) -> bool:
+    """Whether the function of the settings makes this film larger, before the graph."""
+    return job.scaler != LANCZOS and max(shape.size) > max(job.source.size)
 
 
 def _frame_number(stream: Any, drawn: Drawn, start: int) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from infra.deliver.captions import Captions
 from infra.deliver.drawing import Font
@@ -14,6 +14,7 @@ from infra.deliver.errors import DeliverError
 from infra.deliver.look import Look
 from infra.deliver.profiles import Profile
 from infra.deliver.tool import Tools
+from infra.media.upscale import LANCZOS
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Job:
     font: Font
     tools: Tools
     captions: Sequence[Captions] = ()
-    scaler: str | None = None
+    scaler: str = LANCZOS
     workers: int = 1
     chunk_s: float = 60.0
 
@@ -79,7 +80,20 @@ class Shape:
         return self.head / self.rate
 
 
-def shape_of(source: Look, profile: Profile) -> Shape:
+class Playable(Protocol):
+    """Of a film, what its deliverable's shape depends on."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def fps(self) -> Fraction: ...
+
+
+def shape_of(source: Playable, profile: Profile) -> Shape:
     """The shape that a profile asks of a source."""
     rate = profile.frame.rate or source.fps
     # As a catalog counts: floor(seconds · rate + 1/2), exactly.
