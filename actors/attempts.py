@@ -35,6 +35,7 @@ from actors.processes import ProcessId
 from actors.rendering import Failure, Order, Progress, name_of
 from actors.scheduler import Scheduler
 from infra.store import Store
+from infra.store.keeping import has_passed
 
 COPIES_MOST = 4
 """Takes that are copied from others at once."""
@@ -341,7 +342,8 @@ class Attempts:
         for stage, spent in finished.stages.items():
             self._metrics.stage(stage, spent)
         self._ledger.stands(take, order["spec_key"], order.get("source"))
-        verdict = self._scheduler.committed(take, attempt, adopted=finished.adopted, finisher=node)
+        passed = has_passed(finished.commit or {})
+        verdict = self._scheduler.committed(take, attempt, adopted=finished.adopted, finisher=node, passed=passed)
         log.say("adopted another's commit" if finished.adopted else "committed")
         if verdict.kind == "committed":
             self._tell_of(order, finished.commit or {}, poster=finished.poster, adopted=finished.adopted, cached=False)
@@ -386,7 +388,9 @@ class Attempts:
         notes = commit.get("notes") or {}
         ours = commit["epoch"] == self._spec.epoch and notes.get("job_id") == self._spec.job_id
         self._ledger.stands(given.take.id, order["spec_key"], order.get("source"))
-        verdict = self._scheduler.found(given.take.id, given.attempt, float(commit["gpu_s"]), ours=ours)
+        verdict = self._scheduler.found(
+            given.take.id, given.attempt, float(commit["gpu_s"]), ours=ours, passed=has_passed(commit)
+        )
         if verdict.kind == "committed":
             self._tell_of(order, commit, poster=None, adopted=False, cached=True)
             self._call_off_losers(order)
@@ -396,9 +400,14 @@ class Attempts:
         self, order: Order, commit: Mapping[str, Any], *, poster: str | None, adopted: bool, cached: bool
     ) -> None:
         facts = {"media": commit.get("media", {}).get("path"), "poster": poster, "gpu_s": commit.get("gpu_s")}
+        quality = (commit.get("notes") or {}).get("quality") or {}
+        facts |= {"verdict": quality.get("verdict"), "reasons": quality.get("reasons")}
         self._journal.event(
             "committed", order, **facts, adopted=adopted, cached=cached, log=self._journal.log_path(order)
         )
+        if skipped := len(self._scheduler.take_skipped()):
+            message = f"{order['keep']} takes have passed: {skipped} more are not needed"
+            self._journal.event("enough", order, message=message, skipped=skipped)
 
     def _failed(self, order: Order, log: AttemptLog, verdict: Verdict, failure: Failure, seconds: float) -> None:
         log.say(failure.traceback or str(failure))

@@ -28,6 +28,7 @@ from actors.processes import ProcessId
 from actors.remote import actor
 from actors.rendering import Failure
 from actors.scheduler import Scheduler
+from actors.tally import SHARD_COUNTS
 from infra.names import check_import_names
 from infra.store import open_store
 from infra.store.additions import list_additions
@@ -364,7 +365,7 @@ class Dispatcher:
         rows = {row["shard"]: row for row in self._scheduler.shards()}
         if self._ledger is not None:
             for shard, total in self._ledger.shard_sizes.items():
-                row = rows.setdefault(shard, {"shard": shard, "total": 0, "done": 0, "running": 0, "failed": 0})
+                row = rows.setdefault(shard, {"shard": shard, **dict.fromkeys(SHARD_COUNTS, 0)})
                 row["total"] = total
         return [rows[shard] for shard in sorted(rows)]
 

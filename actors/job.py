@@ -82,6 +82,7 @@ class JobSpec:
             budget_gpu_s=self.budget_gpu_s,
             straggler_factor=farm.straggler_factor,
             straggler_s=farm.straggler_s,
+            keep_ahead=self.judging.ahead,
         )
 
 

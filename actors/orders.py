@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -24,11 +24,12 @@ from infra.store import Store
 from infra.store.additions import read_takes
 from infra.store.commits import committed_keys, read_many
 from infra.store.jobs import quarantined
+from infra.store.keeping import Kept, keep_of, kept
 from infra.store.layout import Take as TakeName
 
 _COLUMNS = (
-    "show", "shot_id", "priority", "deadline", "not_before", "budget_gpu_s", "cost_gpu_s", "render_width",
-    "render_height", "render_frames",
+    "show", "shot_id", "take", "takes", "keep", "priority", "deadline", "not_before", "budget_gpu_s", "cost_gpu_s",
+    "render_width", "render_height", "render_frames",
 )  # fmt: skip
 CACHED_READ_MOST = 2000
 """Commits that are read at the start for the GPU seconds they had cost; beyond, the plan's estimate counts."""
@@ -60,6 +61,7 @@ class Ledger:
     standing: dict[int, str] = field(default_factory=dict)
     started: dict[int, str] = field(default_factory=dict)
     linked: dict[int, str] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
     @classmethod
     def read(cls, store: Store, spec: JobSpec) -> Ledger:
@@ -74,6 +76,8 @@ class Ledger:
         if ledger.chains.any:
             ledger._find_linked(store, spec, committed)
         ledger.given_up -= done.keys()
+        keys = _Keys(rows["spec_key"], ledger.linked)
+        ledger.kept = kept(store, rows, keys, done=done.keys(), given_up=ledger.given_up)
         return ledger
 
     @cached_property
@@ -130,10 +134,13 @@ class Ledger:
         """Tells the scheduler of the takes that need no rendering."""
         shards: Sequence[int] = self.rows["shard"].to_numpy()
         cached, given_up = Counter(shards[take] for take in self.done), Counter(shards[take] for take in self.given_up)
-        for shard in sorted({*cached, *given_up}):
-            scheduler.add_settled(int(shard), cached=cached[shard], quarantined=given_up[shard])
+        skipped = Counter(shards[take] for take in self.kept.skipped)
+        for shard in sorted({*cached, *given_up, *skipped}):
+            scheduler.add_settled(int(shard), cached=cached[shard], quarantined=given_up[shard], skipped=skipped[shard])
+        for shot, passed in self.kept.passed.items():
+            scheduler.note_passed(shot, passed)
         scheduler.accounts.book_cached(sum(self.done.values()))
-        for take in (*self.done, *self.given_up):
+        for take in (*self.done, *self.given_up, *self.kept.skipped):
             if self.chains.awaited(take):
                 scheduler.note_settled(take, done=take in self.done)
         for take in self._capped():
@@ -153,13 +160,13 @@ class Ledger:
     def planned(self) -> float:
         """Planned GPU seconds of the takes that are to be rendered."""
         costs = self.rows["cost_gpu_s"].to_numpy(zero_copy_only=False).astype(float)
-        costs[[*self.done, *self.given_up]] = 0.0
+        costs[[*self.done, *self.given_up, *self.kept.skipped]] = 0.0
         return float(np.nansum(costs))
 
     @property
     def pending(self) -> int:
         """Takes that are to be rendered."""
-        return self.rows.num_rows - len(self.done) - len(self.given_up)
+        return self.rows.num_rows - len(self.done) - len(self.given_up) - len(self.kept.skipped)
 
     def shards_in_order(self) -> list[int]:
         """Shards as they should be loaded: the most urgent first, then the planner's own order."""
@@ -189,12 +196,13 @@ class Ledger:
     def takes_of(self, shard: int) -> list[Take]:
         """The takes of a shard that are to be rendered."""
         chosen = pc.indices_nonzero(pc.equal(self.rows["shard"], shard))
-        columns = [self.rows[name].take(chosen).to_pylist() for name in _COLUMNS]
+        names = [name for name in _COLUMNS if name in self.rows.column_names]  # an older plan has no `keep`
+        columns = [self.rows[name].take(chosen).to_pylist() for name in names]
         takes = []
         for number, values in zip(chosen.to_pylist(), zip(*columns, strict=True), strict=True):
-            if number in self.done or number in self.given_up:
+            if number in self.done or number in self.given_up or number in self.kept.skipped:
                 continue
-            row = dict(zip(_COLUMNS, values, strict=True))
+            row = dict(zip(names, values, strict=True))
             original = self.chains.original(number)
             takes.append(
                 Take(
@@ -210,6 +218,7 @@ class Ledger:
                     after=self.chains.sources(number) if original is None else (original,),
                     needs=1,
                     gangless=original is not None,
+                    keep=keep_of(row),
                 )
             )
         return takes
@@ -237,6 +246,25 @@ class Ledger:
             "low_memory": given.low_memory,
             "retried": dict(given.retried),
         }
+
+
+class _Keys(Mapping[int, str]):
+    """The spec_key of each row as far as it is known: the plan's own, or of a take found by what it started from."""
+
+    def __init__(self, planned: pa.ChunkedArray, linked: Mapping[int, str]) -> None:
+        self._planned, self._linked = planned, linked
+
+    def __getitem__(self, take: int) -> str:
+        key: str | None = self._linked.get(take) or self._planned[take].as_py()
+        if key is None:
+            raise KeyError(take)
+        return key
+
+    def __iter__(self) -> Iterator[int]:
+        return (take for take in range(len(self._planned)) if take in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def seconds_cached(store: Store, keys: list[tuple[int, str, float]]) -> dict[int, float]:

@@ -22,6 +22,7 @@ class Policy:
     tried again; what came out unusable (``REDONE_IN_FP32``) is, once, in fp32. take_deaths and slot_deaths: gang deaths
     that quarantine a take, or in a row retire a slot. farm_faults: faults of the farm in a row, with no commit between,
     that stop the job. quarantines: likewise for takes given up. budget_gpu_s: the job's cap on GPU seconds.
+    keep_ahead: takes of a shot with `keep` that may be at work beyond those it still needs.
     straggler_factor and straggler_s: times its estimate, and seconds at least, that a take renders before it is copied.
     """
 
@@ -35,6 +36,7 @@ class Policy:
     budget_gpu_s: float | None = None
     straggler_factor: float = 3.0
     straggler_s: float = 30.0
+    keep_ahead: int = 0
 
     def __post_init__(self) -> None:
         if self.slot_deaths <= self.take_deaths:
@@ -65,6 +67,7 @@ class State(StrEnum):
     """Where a take stands.
 
     ``blocked``: it waits for those that it comes after. ``held``: not started, because its shot's budget is used up.
+    ``skipped``: never to be started, because enough takes of its shot have passed.
     """
 
     PENDING = "pending"
@@ -75,11 +78,12 @@ class State(StrEnum):
     CACHED = "cached"
     QUARANTINED = "quarantined"
     HELD = "held"
+    SKIPPED = "skipped"
 
 
 LIVE = frozenset({State.RUNNING, State.FINISHING})
 DONE = frozenset({State.COMMITTED, State.CACHED})
-SETTLED = DONE | {State.QUARANTINED}
+SETTLED = DONE | {State.QUARANTINED, State.SKIPPED}
 WAITING = frozenset({State.PENDING, State.BLOCKED, State.HELD})
 JobState = Literal["running", "done", "budget", "failed", "stopped"]
 

@@ -16,7 +16,8 @@ from actors.accounts import Accounts
 from actors.budgets import Budgets, Room
 from actors.courses import Course, Try
 from actors.errors import ErrorClass
-from actors.policy import FP32, REDONE_IN_FP32, SETTLED, Assignment, JobState, Orphan, Policy, State, Verdict
+from actors.keeping import Keeping
+from actors.policy import FP32, REDONE_IN_FP32, SETTLED, WAITING, Assignment, JobState, Orphan, Policy, State, Verdict
 from actors.slots import Slot, Slots
 from actors.stragglers import Stragglers
 from actors.takes import Shape, Take
@@ -50,6 +51,8 @@ class Scheduler:
         self._gangless: Counter[State] = Counter()
         self._budgets = Budgets(self.accounts, self.policy.budget_gpu_s)
         self._stragglers = Stragglers(self.policy.straggler_factor, self.policy.straggler_s)
+        self._keeping = Keeping(self.policy.keep_ahead)
+        self._skipped: list[Take] = []
         self._at_work: set[int] = set()
         self._on_gangs = 0
         self._farm_faults = 0
@@ -69,17 +72,30 @@ class Scheduler:
             self.unloaded = max(0, self.unloaded - 1)
             self._tally.add(take.shard, course.state)
             self._gangless[course.state] += take.gangless
-            self._waiting.place(course, entry)
+            self._keeping.enter(take)
+            if self._keeping.enough(take):
+                self._skip(course)
+            else:
+                self._waiting.place(course, entry)
 
-    def add_settled(self, shard: int, *, cached: int = 0, quarantined: int = 0, seconds: float = 0.0) -> None:
-        """Counts takes of a shard that need no rendering: commits found, and what those had cost; takes given up."""
+    def add_settled(
+        self, shard: int, *, cached: int = 0, quarantined: int = 0, skipped: int = 0, seconds: float = 0.0
+    ) -> None:
+        """Counts takes of a shard that need no rendering: commits found, and what those had cost; takes given up, or
+        not wanted because enough others have passed.
+        """
         self._tally.add(shard, State.CACHED, cached)
         self._tally.add(shard, State.QUARANTINED, quarantined)
+        self._tally.add(shard, State.SKIPPED, skipped)
         self.accounts.book_cached(seconds)
 
     def note_settled(self, take: int, *, done: bool) -> None:
         """What became, before this job, of a take that others come after. Counted by `add_settled`, not here."""
         self._waiting.note(take, done=done)
+
+    def note_passed(self, shot: tuple[str, str], takes: int) -> None:
+        """So many takes of a shot with `keep` had passed before this job began. Comes before the shot's own takes."""
+        self._keeping.passed(shot, takes)
 
     def charge(self, shot: tuple[str, str], seconds: float) -> None:
         """Counts what takes of a shot had cost before this job began towards the shot's budget, and nowhere else."""
@@ -126,6 +142,11 @@ class Scheduler:
         """Takes given up with the one that they come after, since this was last asked."""
         return self._waiting.take_orphans()
 
+    def take_skipped(self) -> list[Take]:
+        """Takes skipped because enough others of their shots have passed, since this was last asked."""
+        skipped, self._skipped = self._skipped, []
+        return skipped
+
     def next_due(self, *, gangless: bool = False) -> float | None:
         """When the earliest take that waits (not_before, back-off) becomes due, of those for gangs or of the others."""
         return self._waiting.next_due(gangless=gangless)
@@ -149,8 +170,12 @@ class Scheduler:
         self._goes_on(course)
         return True
 
-    def committed(self, take: int, attempt: int, *, adopted: bool = False, finisher: Slot = None) -> Verdict:
-        """The finished take stands in the store. ``adopted``: another's commit was there first."""
+    def committed(
+        self, take: int, attempt: int, *, adopted: bool = False, finisher: Slot = None, passed: bool = False
+    ) -> Verdict:
+        """The finished take stands in the store. ``adopted``: another's commit was there first. ``passed``: the verdict
+        of the commit that stands lets it pass, so that its shot needs one take less.
+        """
         course = self._courses[take]
         if not adopted and (late := course.losers.pop(attempt, None)) is not None:
             self.accounts.book_rendered(course.take.shot, late.seconds)  # it was the first in the store, not to report
@@ -162,13 +187,14 @@ class Scheduler:
         book(course.take.shot, tried.seconds)
         self._finishers.committed(finisher)
         self.planned_committed += course.take.cost
-        self._succeeded(course, attempt, State.COMMITTED)
+        self._succeeded(course, attempt, State.COMMITTED, passed=passed)
         return Verdict("committed")
 
-    def found(self, take: int, attempt: int, seconds: float, *, ours: bool) -> Verdict:
+    def found(self, take: int, attempt: int, seconds: float, *, ours: bool, passed: bool = False) -> Verdict:
         """The store held the take when it was about to be rendered; ``seconds`` is what its commit says it cost.
 
         ``ours``: an earlier attempt of this job, thought lost while it was finished, had committed after all.
+        ``passed``: as of `committed`.
         """
         course = self._courses[take]
         if self._at(take, attempt) is None:
@@ -178,10 +204,10 @@ class Scheduler:
             return self._outlived(course)
         if ours and course.lost_seconds:
             self.accounts.turn_failed_into_rendered(course.lost_seconds)
-            self._succeeded(course, attempt, State.COMMITTED)
+            self._succeeded(course, attempt, State.COMMITTED, passed=passed)
         else:
             self.accounts.book_cached(seconds)
-            self._succeeded(course, attempt, State.CACHED)
+            self._succeeded(course, attempt, State.CACHED, passed=passed)
         return Verdict("committed")
 
     def losers(self, take: int) -> tuple[int, ...]:
@@ -255,7 +281,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Takes that are loaded and may be handed to a gang: those that wait for others are not among them."""
-        return self._tally[State.PENDING] - self._gangless[State.PENDING]
+        return self._tally[State.PENDING] - self._gangless[State.PENDING] - self._waiting.parked
 
     @property
     def live(self) -> int:
@@ -279,7 +305,7 @@ class Scheduler:
         return self._tally.counts(self.unloaded)
 
     def shards(self) -> list[dict[str, int]]:
-        """Per shard, in order: shard, total, done (committed or cached), running, failed (quarantined)."""
+        """Per shard, in order: shard, total, done (committed or cached), running, failed (quarantined), skipped."""
         return self._tally.shards()
 
     def state_of(self, take: int) -> State:
@@ -318,7 +344,7 @@ class Scheduler:
         if self._closed:
             return None
         while (course := self._waiting.pop(now, near, gangless=gangless)) is not None:
-            room = self._budgets.room(course.take)
+            room = self._budgets.room(course.take) if self._keeping.room(course.take) else Room.WAIT
             if room is Room.FREE:
                 return self._start(course, slot)
             if room is Room.NONE:
@@ -338,6 +364,7 @@ class Scheduler:
     def _start(self, course: Course, slot: Slot) -> Assignment:
         course.attempt += 1
         gangless = course.take.gangless
+        self._keeping.began(course.take)
         course.tries[course.attempt] = Try(slot, course.precision, finishing=gangless)
         if not gangless:
             self._on_gangs += 1
@@ -362,13 +389,32 @@ class Scheduler:
     def _land(self, course: Course, state: State) -> None:
         """A live take comes to rest; takes of its shot that waited for the shot's budget are looked at again."""
         self._budgets.release(course.take)
+        self._keeping.rests(course.take)
         self._move(course, state)
         self.planned_settled += course.take.cost if state in SETTLED else 0.0
         self._waiting.unpark(course.take.shot)
         if state in SETTLED:
             self._waiting.settled(course.take.id)
 
-    def _succeeded(self, course: Course, attempt: int, state: State) -> None:
+    def _skip(self, course: Course) -> None:
+        """A take that waits is not wanted: it is settled, and so is what cannot be had without it."""
+        self._waiting.withdraw(course)
+        self._move(course, State.SKIPPED)
+        self.planned_settled += course.take.cost
+        self._skipped.append(course.take)
+        self._waiting.settled(course.take.id)
+
+    def _count_pass(self, take: Take) -> None:
+        """One take more of a shot has passed. Once enough have, those that wait are skipped."""
+        if take.keep is None:
+            return
+        self._keeping.passed(take.shot)
+        for number in self._keeping.of(take.shot):
+            course = self._courses[number]
+            if course.state in WAITING and self._keeping.enough(course.take):
+                self._skip(course)
+
+    def _succeeded(self, course: Course, attempt: int, state: State, *, passed: bool) -> None:
         self._farm_faults = self._quarantines = 0
         slot = self._leave(course, attempt).slot
         if not course.take.gangless:
@@ -377,6 +423,8 @@ class Scheduler:
         course.tries.clear()
         self._at_work.discard(course.take.id)
         self._land(course, state)
+        if passed:
+            self._count_pass(course.take)
 
     def _died_with(
         self, take: int, attempt: int, counts: bool, now: float, seconds: float, error: ErrorClass
@@ -412,7 +460,10 @@ class Scheduler:
     def _put_back(self, course: Course, at: float) -> None:
         self._land(course, State.PENDING)
         course.due, course.copied = at, False
-        self._waiting.file(course)
+        if self._keeping.enough(course.take):
+            self._skip(course)
+        else:
+            self._waiting.file(course)
 
     def _give_up(self, course: Course, error: ErrorClass) -> Verdict:
         self._quarantines += 1

@@ -21,6 +21,8 @@ class Take:
 
     after: takes that must be settled before this one may start; needs: how many of them must be done, all by default.
     gangless: nothing is rendered for it (its picture is another take's), so it asks for no gang.
+    keep: how many takes of its shot are wanted; once so many have passed, this one is skipped. None: it is rendered in
+    any case.
     """
 
     id: int
@@ -35,6 +37,7 @@ class Take:
     after: tuple[int, ...] = ()
     needs: int | None = None
     gangless: bool = False
+    keep: int | None = None
 
     @property
     def urgency(self) -> Urgency:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from actors.policy import LIVE, WAITING, State
 
+SHARD_COUNTS = ("total", "done", "running", "failed", "skipped")
+"""What is counted of each shard."""
+
 
 class Tally:
     """Counts of takes by state. Every take is in exactly one state."""
@@ -32,19 +35,18 @@ class Tally:
         self.add(shard, after)
 
     def counts(self, unloaded: int = 0) -> dict[str, int]:
-        """total, pending, running, committed, cached, quarantined: disjoint but for the total that they add up to."""
+        """total, pending, running, committed, cached, quarantined, skipped: disjoint but for the total of them all."""
         return _summary(self._states, unloaded)
 
     def shards(self) -> list[dict[str, int]]:
-        """Per shard, in order: shard, total, done (committed or cached), running, failed (quarantined)."""
+        """Per shard, in order: shard, total, done (committed or cached), running, failed (quarantined), skipped."""
         rows = []
         for shard, states in sorted(self._shards.items()):
             row = _summary(states, 0)
             done = row["committed"] + row["cached"]
             failed = row["quarantined"]
-            rows.append(
-                {"shard": shard, "total": row["total"], "done": done, "running": row["running"], "failed": failed}
-            )
+            counts = {"total": row["total"], "done": done, "running": row["running"], "failed": failed}
+            rows.append({"shard": shard, **counts, "skipped": row["skipped"]})
         return rows
 
 
@@ -55,5 +57,6 @@ def _summary(states: Mapping[State, int], unloaded: int) -> dict[str, int]:
         "committed": states.get(State.COMMITTED, 0),
         "cached": states.get(State.CACHED, 0),
         "quarantined": states.get(State.QUARANTINED, 0),
+        "skipped": states.get(State.SKIPPED, 0),
     }
     return {"total": sum(row.values()), **row}

@@ -17,6 +17,7 @@ class Waiting:
 
     Attributes:
         courses: every take that was added, by id.
+        parked: takes for gangs that wait for others of their shots to come to rest.
 
     Args:
         move: tells of a take that goes from one state to another.
@@ -26,7 +27,8 @@ class Waiting:
         self.courses: dict[int, Course] = {}
         self._move = move
         self._queue, self._gangless_queue = TakeQueue(), TakeQueue()
-        self._parked: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._parked: dict[tuple[str, str], dict[int, None]] = defaultdict(dict)
+        self.parked = 0
         self._gates = Gates(self._fate)
         self._orphans: list[Orphan] = []
 
@@ -61,7 +63,7 @@ class Waiting:
         while (take := queue.pop(now, near)) is not None:
             course = self.courses[take.id]
             if course.filed is take:  # else it stands elsewhere, more urgent
-                course.filed = course.due = None
+                self.withdraw(course)
                 return course
         return None
 
@@ -70,13 +72,24 @@ class Waiting:
         return (self._gangless_queue if gangless else self._queue).next_due()
 
     def park(self, course: Course) -> None:
-        """The take waits until `unpark` is called for its shot: others of it use up what it may cost."""
-        self._parked[course.take.shot].append(course.take.id)
+        """The take waits until `unpark` is called for its shot: others of it use up what it may cost, or may do."""
+        parked = self._parked[course.take.shot]
+        self.parked += course.take.id not in parked and not course.take.gangless
+        parked[course.take.id] = None
 
     def unpark(self, shot: tuple[str, str]) -> None:
         """Takes of the shot are looked at again."""
         for number in self._parked.pop(shot, ()):
+            self.parked -= not self.courses[number].take.gangless
             self.file(self.courses[number])
+
+    def withdraw(self, course: Course) -> None:
+        """A take that waits stands in no queue any more, and is not parked."""
+        course.filed = course.due = None
+        parked = self._parked.get(course.take.shot)
+        if parked and course.take.id in parked:
+            del parked[course.take.id]
+            self.parked -= not course.take.gangless
 
     def file(self, course: Course) -> None:
         """Puts a take into the queue, to be handed out when it is due; one that was tried before to the front."""
@@ -93,10 +106,10 @@ class Waiting:
             opened = self._gates.settle(number := settled.pop())
             for free in opened.free:
                 self._open(self.courses[free])
-            for lost in opened.lost:
-                self._move(self.courses[lost], State.QUARANTINED)
-                self._orphans.append(Orphan(self.courses[lost].take, number))
-            settled += opened.lost
+            lost = [other for other in opened.lost if self.courses[other].state is State.BLOCKED]
+            for other in lost:
+                self._lose(self.courses[other], number)
+            settled += lost
 
     def take_orphans(self) -> list[Orphan]:
         """Takes given up with the one that they come after, since this was last asked."""
@@ -111,6 +124,8 @@ class Waiting:
 
     def _open(self, course: Course) -> None:
         """A take that waits for no other any more may be handed out when it is due."""
+        if course.state is not State.BLOCKED:  # it was skipped while it waited
+            return
         self._move(course, State.PENDING)
         self.file(course)
 
@@ -127,6 +142,14 @@ class Waiting:
             numbers += self._gates.waits_for(course.take.id)
 
     def _orphan(self, course: Course, upstream: int) -> None:
-        self._move(course, State.QUARANTINED)
-        self._orphans.append(Orphan(course.take, upstream))
+        self._lose(course, upstream)
         self.settled(course.take.id)
+
+    def _lose(self, course: Course, upstream: int) -> None:
+        """A take is lost with one that it comes after: given up as that one was, or skipped as that one was."""
+        above = self.courses.get(upstream)
+        if above is not None and above.state is State.SKIPPED:
+            self._move(course, State.SKIPPED)
+        else:
+            self._move(course, State.QUARANTINED)
+            self._orphans.append(Orphan(course.take, upstream))

@@ -43,6 +43,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("duration_s", "float", pa.float64()),
     Column("seed", "int", pa.int64()),
     Column("takes", "int", pa.int32()),
+    Column("keep", "int", pa.int32()),
     Column("steps", "int", pa.int32()),
     Column("guidance_scale", "float", pa.float64()),
     Column("image_uri", "text", pa.string()),
@@ -144,13 +145,13 @@ PLAN_COLUMNS: Final = (
 )  # fmt: skip
 # The catalog's own columns that follow them in a plan: those that a reader may have given a meaning.
 HANDED_THROUGH: Final = (
-    "preset", "duration_s", "upscale", "takes", "strength", "keep_frames", "long_method", "sequence", "scene", "camera",
-    "identity", "tags",
+    "preset", "duration_s", "upscale", "takes", "keep", "strength", "keep_frames", "long_method", "sequence", "scene",
+    "camera", "identity", "tags",
 )  # fmt: skip
 # Columns that a take gets later: in the manifest, and on the board that is drawn from it.
 LATER_COLUMNS: Final = (
-    "state", "media", "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality", "poster",
-    "poster_jpeg", "gang", "layout", "log", "message", "replay",
+    "state", "media", "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality", "verdict",
+    "reasons", "rank", "poster", "poster_jpeg", "gang", "layout", "log", "message", "replay",
 )  # fmt: skip
 RESERVED: Final = frozenset(PLAN_COLUMNS) | frozenset(LATER_COLUMNS) | frozenset(BY_NAME) | frozenset(VARIANT_COLUMNS)
 

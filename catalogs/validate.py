@@ -191,6 +191,8 @@ class Validator:
                 return _duration(checker, values, cells, shots)
             case "takes":
                 return _takes(checker, values, cells, shots["seed"])
+            case "keep":
+                return _keep(checker, values, cells, shots["takes"])
             case "image_uri" | "last_image_uri" | "video_uri" | "mask_uri":
                 check_input(checker, name, values, cells, shots, depends.of(shots["task"]))
                 return self._uri(checker, name, values, cells)
@@ -309,6 +311,12 @@ def _takes(checker: Checker, values: pa.Array, cells: Cells, seed: pa.Array) -> 
     last = schema.INT64_MAX - (_numbers(takes).astype(np.int64) - 1)
     checker.refuse("takes", _numbers(seed) > last, cells, "so few that seed + takes - 1 stays below 2^63")
     return takes
+
+
+def _keep(checker: Checker, values: pa.Array, cells: Cells, takes: pa.Array) -> pa.Array:
+    bad = _outside(values, 1, schema.TAKES_MAX) | (_numbers(values) > _numbers(takes))
+    checker.refuse("keep", bad, cells, lambda index: f"1 to this row's takes, {takes[index].as_py()}")
+    return _narrowed(values, pa.int32())
 
 
 def _deliver(checker: Checker, values: pa.Array, cells: Cells, task: pa.Array) -> pa.Array:

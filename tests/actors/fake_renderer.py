@@ -3,7 +3,8 @@
 The words of a prompt, each at most once: ``sleep=SECONDS`` (in steps), ``raise=TEXT``, ``nan`` (until fp32 is tried),
 ``always-nan``, ``oom``, ``oom-once=FILE``, ``die``, ``hang-once=FILE``, ``die-once=FILE``, ``fail-once=FILE``,
 ``refuse`` (an input fault), ``rank=N`` (the rank that does it; 0 by default), ``shows=none`` (black), ``shows=one``
-(colour) and ``shows=same`` (frame), until fp32 is tried, and then too with ``for-good``.
+(colour) and ``shows=same`` (frame), until fp32 is tried, and then too with ``for-good``; of the first takes only with
+``until=TAKE``.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class FakeRenderer:
         if self.setup.rank != 0:
             return None
         usual = order["precision"] == "float32" and "for-good" not in words
+        usual = usual or int(order["take"]) > int(words.get("until", order["take"]))
         return _drawn(order, "" if usual else words.get("shows", ""))
 
 

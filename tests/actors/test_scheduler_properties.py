@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.errors import ErrorClass
-from actors.policy import Assignment, Policy, State
+from actors.policy import WAITING, Assignment, Policy, State
 from actors.scheduler import Scheduler
 from actors.takes import Take
 
@@ -30,18 +30,19 @@ takes = st.lists(
     ),
     min_size=1, max_size=20,
 )  # fmt: skip
+keeps = st.dictionaries(st.integers(0, 5), st.integers(1, 4), max_size=4)
 budgets = st.dictionaries(st.integers(0, 5), st.floats(1, 120), max_size=3)
 
 
-def made(number, row, caps, chained):
+def made(number, row, caps, chained, keep):
     """A take of the list; what it comes after stands before it, so that no two wait for one another."""
     row = dict(row)
     behind, enough, gangless = row.pop("behind"), row.pop("enough"), row.pop("gangless")
     after = tuple(number - back for back in sorted(behind)) if chained else ()
-    budget = caps.get(int(row["shot"][1][1:]))
+    shot = int(row["shot"][1][1:])
     return Take(
-        id=number, budget=budget, after=after, needs=1 if enough and after else None, gangless=gangless and chained,
-        **row,
+        id=number, budget=caps.get(shot), keep=keep.get(shot), after=after, needs=1 if enough and after else None,
+        gangless=gangless and chained, **row,
     )  # fmt: skip
 
 
@@ -54,13 +55,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         rows=takes, caps=budgets, cap=st.none() | st.floats(1, 500), farm=st.integers(3, 30),
         given_up=st.integers(2, 50), done=st.sets(st.integers(0, 19), max_size=4),
         gone=st.sets(st.integers(0, 19), max_size=2), shuffle=st.randoms(use_true_random=False),
-        chained=st.booleans(),
+        chained=st.booleans(), keep=keeps, before=st.dictionaries(st.integers(0, 5), st.integers(1, 2), max_size=2),
+        ahead=st.integers(0, 1),
     )  # fmt: skip
-    def start(self, rows, caps, cap, farm, given_up, done, gone, shuffle, chained):
-        self.takes = [made(number, row, caps, chained) for number, row in enumerate(rows)]
+    def start(self, rows, caps, cap, farm, given_up, done, gone, shuffle, chained, keep, before, ahead):
+        self.takes = [made(number, row, caps, chained, keep) for number, row in enumerate(rows)]
         self.settled = len(done) + len(gone)
         self.policy = Policy(
-            budget_gpu_s=cap, farm_faults=farm, quarantines=given_up, straggler_factor=1.1, straggler_s=1.0
+            budget_gpu_s=cap, farm_faults=farm, quarantines=given_up, straggler_factor=1.1, straggler_s=1.0,
+            keep_ahead=ahead,
         )
         self.scheduler = Scheduler(self.policy, expected=len(self.takes))
         self.scheduler.add_settled(0, cached=len(done), seconds=7.0 * len(done))
@@ -68,6 +71,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         # Those before the first take were settled before the job: even ones done, odd ones given up.
         for number in {other for take in self.takes for other in take.after if other < 0}:
             self.scheduler.note_settled(number, done=number % 2 == 0)
+        self.passed = Counter({("show", f"s{shot}"): number for shot, number in before.items()})
+        for shot, number in self.passed.items():
+            self.scheduler.note_passed(shot, number)
         arriving = list(self.takes)
         shuffle.shuffle(arriving)
         for piece in (arriving[::2], arriving[1::2]):
@@ -153,13 +159,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert sum(states) >= (len(states) if take.needs is None else take.needs)
         self.handed[take.id] += 1
         assert given.attempt == self.handed[take.id]
+        if take.keep is not None:
+            beside = {other for other in self.at_work() if self.takes[other].shot == take.shot} - {take.id}
+            assert len(beside) < take.keep - self.passed[take.shot] + self.policy.keep_ahead
 
     def fate(self, take):
         """True: done. False: given up. None: not settled."""
         if take < 0:
             return take % 2 == 0
         state = self.scheduler.state_of(take)
-        return {State.COMMITTED: True, State.CACHED: True, State.QUARANTINED: False}.get(state)
+        fates = {State.COMMITTED: True, State.CACHED: True, State.QUARANTINED: False, State.SKIPPED: False}
+        return fates.get(state)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), spent=seconds)
@@ -177,25 +187,29 @@ class SchedulerMachine(RuleBasedStateMachine):
         """Whether another attempt has settled the take: what this one has used is duplicate."""
         return (given.take.id, given.attempt) in self.losers
 
-    def settled_by(self, given):
+    def settled_by(self, given, passed):
         """The take is done: attempts beside this one are at work for nothing."""
         self.committed[given.take.id] += 1
+        self.passed[given.take.shot] += passed and given.take.keep is not None
         beside = [*self.out.values(), *(other for other, _ in self.finishing)]
         self.losers |= {(other.take.id, other.attempt) for other in beside if other.take.id == given.take.id}
 
     @precondition(lambda self: self.finishing)
-    @rule(data=st.data(), how=st.sampled_from(["commit", "adopt", "store", "disk", "internal", "finisher"]))
-    def finish(self, data, how):
+    @rule(
+        data=st.data(), how=st.sampled_from(["commit", "adopt", "store", "disk", "internal", "finisher"]),
+        passed=st.booleans(),
+    )  # fmt: skip
+    def finish(self, data, how, passed):
         given, spent = self.finishing.pop(data.draw(st.integers(0, len(self.finishing) - 1)))
         take, attempt = given.take.id, given.attempt
         self.spent += spent
         lost = self.lost(given)
         self.losers.discard((take, attempt))
         if how in ("commit", "adopt"):
-            verdict = self.scheduler.committed(take, attempt, adopted=how == "adopt", finisher="f")
+            verdict = self.scheduler.committed(take, attempt, adopted=how == "adopt", finisher="f", passed=passed)
             assert verdict.kind == ("superseded" if lost else "committed")
             if not lost:
-                self.settled_by(given)
+                self.settled_by(given, passed)
         elif how == "finisher":
             self.scheduler.finisher_died("f", self.now, take, attempt)
         else:
@@ -215,8 +229,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert verdict.kind in ("outlived", "superseded"), "another attempt is at work: nothing is decided"
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), spent=seconds, how=st.sampled_from(["die", "release", "found"]))
-    def end_otherwise(self, data, spent, how):
+    @rule(data=st.data(), spent=seconds, how=st.sampled_from(["die", "release", "found"]), passed=st.booleans())
+    def end_otherwise(self, data, spent, how, passed):
         slot = data.draw(st.sampled_from(sorted(self.out)))
         given = self.out.pop(slot)
         take, attempt = given.take.id, given.attempt
@@ -229,11 +243,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.scheduler.released(take, attempt, self.now, spent)
             self.spent += spent
         else:
-            verdict = self.scheduler.found(take, attempt, 7.0, ours=False)
+            verdict = self.scheduler.found(take, attempt, 7.0, ours=False, passed=passed)
             assert verdict.kind == ("superseded" if lost else "committed")
             if not lost:
                 self.cached += 7.0
-                self.settled_by(given)
+                self.settled_by(given, passed)
 
     @rule(take=st.integers(0, 19), late=st.integers(1, 3))
     def late_report(self, take, late):
@@ -266,6 +280,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert sum(row["total"] for row in shards) == counts["total"]
         assert sum(row["done"] for row in shards) == counts["committed"] + counts["cached"]
         assert sum(row["failed"] for row in shards) == counts["quarantined"]
+        assert sum(row["skipped"] for row in shards) == counts["skipped"]
 
     @invariant()
     def nothing_is_done_twice(self):
@@ -281,8 +296,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         for take in self.takes:
             fates = [self.fate(other) for other in take.after]
             hopeless = len(fates) - fates.count(False) < (len(fates) if take.needs is None else take.needs)
-            assert hopeless == (take.id in self.orphans)
+            skipped = self.scheduler.state_of(take.id) is State.SKIPPED
+            assert (take.id in self.orphans) <= hopeless <= (take.id in self.orphans or skipped)
             assert not hopeless or not self.handed[take.id]
+
+    @invariant()
+    def takes_are_skipped_when_enough_have_passed_and_only_then(self):
+        for take in self.takes:
+            state = self.scheduler.state_of(take.id)
+            enough = take.keep is not None and self.passed[take.shot] >= take.keep
+            without = any(other >= 0 and self.scheduler.state_of(other) is State.SKIPPED for other in take.after)
+            assert not (enough and state in WAITING)
+            assert state is not State.SKIPPED or enough or without
+        skipped = {take.id for take in self.takes if self.scheduler.state_of(take.id) is State.SKIPPED}
+        told = [take.id for take in self.scheduler.take_skipped()]
+        assert len(told) == len(set(told)) and set(told) <= skipped
 
     @invariant()
     def nobody_is_less_urgent_than_what_waits_for_it(self):
@@ -320,7 +348,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _go_on(self, *, sick: bool) -> None:
         for given, _ in self.finishing:
-            self.scheduler.committed(given.take.id, given.attempt)
+            self.scheduler.committed(given.take.id, given.attempt, passed=given.take.id % 2 == 0)
         self.finishing.clear()
         if (given := self.scheduler.next_gangless(self.now)) is not None:
             self.finishing.append((given, 0.0))
@@ -332,7 +360,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             if sick:
                 self.scheduler.died(slot, self.now, given.take.id, given.attempt, 1.0)
             elif self.scheduler.rendered(given.take.id, given.attempt, 1.0):  # not so of a copy that has lost
-                assert self.scheduler.committed(given.take.id, given.attempt).kind == "committed"
+                passed = given.take.id % 3 == 0
+                assert self.scheduler.committed(given.take.id, given.attempt, passed=passed).kind == "committed"
         for gangless in (False, True):
             self.now = max(self.now, self.scheduler.next_due(gangless=gangless) or self.now)
 
