@@ -123,7 +123,7 @@ def take_item(chosen: Chosen, row: Mapping[str, Any]) -> Item:
     fields = {name: value for name, value in row.items() if value is None or isinstance(value, str | int | float)}
     fields |= {name: commit[name] for name in _FROM_COMMIT if name in commit}
     fields |= {"media_path": media["path"], "sha256": media["sha256"], "bytes": media["bytes"]}
-    still = media.get("fps") is None
+    still = media.get("fps") is None or media["path"].endswith(".png")
     profiles = list(row.get("deliver") or ["mp4"])
     if still:  # mp4 is the default of every row, and a still cannot play
         profiles = list(dict.fromkeys("png" if name == "mp4" else name for name in profiles))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,9 +91,9 @@ def put(
     made: Made,
     key: str,
     source: Mapping[str, Any],
-    read_back: Callable[[Sequence[str]], None] = lambda paths: None,
+    read_back: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Put the files, read back what `read_back` wants of them, then put their record. Returns the record. StoreError.
+    """Put the files, call `read_back`, then put their record. Returns the record. StoreError.
 
     What `read_back` raises is raised again, and nothing of the files is left in the store.
 
@@ -111,7 +111,7 @@ def put(
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-deliver") as pool:
         files = list(pool.map(send, made.files))
     try:
-        read_back([file["path"] for file in files])
+        read_back()
     except Exception:
         for file in files:
             store.delete(file["path"])

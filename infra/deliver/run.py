@@ -118,13 +118,10 @@ def _one(store: Store, order: Order, ways: Ways, source: _Fetched, key: str, tak
         work, back = folder / "made", folder / "back"
         work.mkdir()
         back.mkdir()
-        made, signed, told = _signed(order, job, make(job, work, chunks=ways.chunks), ways, source.path, takes)
-
-        def read_back(stored: Sequence[str]) -> None:
-            path = next(name for name in stored if name.rpartition("/")[2] == signed)
-            check_stored(store, path, told, back)
-
-        return put(store, order.folder, job, made, key, order.item.source, read_back)
+        made, told = _signed(order, job, make(job, work, chunks=ways.chunks), ways, source.path, takes)
+        return put(
+            store, order.folder, job, made, key, order.item.source, lambda: check_stored(store, told, back)
+        )  # fmt: skip
 
 
 def _job(order: Order, ways: Ways, path: Path, source: _Fetched | None) -> Job:
@@ -176,8 +173,8 @@ def _marked(order: Order, ways: Ways, source: Path, folder: Path, takes: Takes) 
 
 def _signed(
     order: Order, job: Job, made: Made, ways: Ways, source: Path, takes: Takes
-) -> tuple[Made, str, dict[str, Any]]:  # fmt: skip
-    """The last change to the files, the manifest of their provenance; the signed file's name; what it is.
+) -> tuple[Made, dict[str, Any]]:  # fmt: skip
+    """The last change to the files, the manifest of their provenance; and what its record keeps of it.
 
     DeliverError when the film's index was moved.
     """
@@ -195,8 +192,8 @@ def _signed(
     if order.profile.container in ("mp4", "mov") and not is_faststart(finished.path):
         raise DeliverError("its index is no longer in front after it was signed")
     files = [*made.files, *([finished.path] if folders else []), *finished.beside]
-    told = {**finished.record, "file": finished.path.name}
-    return Made(made.folder, files, {**made.told, "provenance": told}), finished.path.name, told
+    told = finished.at(f"{order.folder}/{finished.path.relative_to(made.folder).as_posix()}")
+    return Made(made.folder, files, {**made.told, "provenance": told}), told
 
 
 def _actions(job: Job, made: Made) -> list[str | dict[str, str]]:
