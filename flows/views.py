@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flows.keeping import has_keep
 from infra.store import layout
 from infra.store.additions import read_takes
 from infra.store.commits import committed_keys, read_commits, read_many
+from infra.store.decisions import Decision, decided, read_decision
 from infra.store.errors import CommitUnreadable, Damaged, NotFound, Superseded
 from infra.store.jobs import list_quarantine, read_manifest, write_manifest
+from infra.store.keeping import kept, verdict_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +33,10 @@ TakeKey = tuple[str, str, int]
 """show, shot_id, take."""
 
 FIRST = ("show", "shot_id", "revision", "take", "seed", "spec_key", "state", "width", "height", "frames", "fps")
-LAST = ("media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality")
+LAST = (
+    "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality", "quality_verdict",
+    "quality_reasons", "quality_rank",
+)  # fmt: skip
 PLANNERS_OWN = frozenset(
     {
         "row",
@@ -61,11 +67,12 @@ class Counts:
     quarantined: int
     running: int
     gpu_s: float
+    skipped: int = 0
 
     @property
     def pending(self) -> int:
         """Takes that are neither settled nor at work."""
-        return self.total - self.committed - self.quarantined - self.running
+        return self.total - self.committed - self.quarantined - self.running - self.skipped
 
 
 def make_manifest(
@@ -91,7 +98,8 @@ def make_manifest(
     commits = _commits(store, job_id, keys)
     working = set(running)
     columns: dict[str, list[Any]] = {name: [] for name in ("state", *LAST)}
-    for key, name in zip(keys, names, strict=True):
+    skipped = _skipped(store, plan, keys, commits, [name in given_up for name in names])
+    for row, (key, name) in enumerate(zip(keys, names, strict=True)):
         commit, record = (commits.get(key) if key else None), given_up.get(name)
         state = "pending"
         values: Mapping[str, Any] = {}
@@ -101,11 +109,14 @@ def make_manifest(
             state, values = "quarantined", {k: record.get(k) for k in ("gpu_s", "attempt", "error_class")}
         elif name in working:
             state = "running"
+        elif row in skipped:
+            state = "skipped"
         columns["state"].append(state)
         for column in LAST:
             columns[column].append(values.get(column))
     text, number = pa.string(), pa.float64()
-    types = dict(zip(LAST, (text, text, pa.int64(), number, pa.int32(), text, number), strict=True))
+    kinds = (text, text, pa.int64(), number, pa.int32(), text, number, text, pa.list_(text), number)
+    types = dict(zip(LAST, kinds, strict=True))
     made = {name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()}
     made["spec_key"] = pa.array(keys, pa.string())
     if "encoded_prompt" in plan.column_names:  # there null stands for the prompt as it is
@@ -151,6 +162,7 @@ def count(manifest: pa.Table) -> Counts:
         committed=states.get("committed", 0),
         quarantined=states.get("quarantined", 0),
         running=states.get("running", 0),
+        skipped=states.get("skipped", 0),
         gpu_s=float(pc.sum(committed["gpu_s"]).as_py() or 0.0),
     )
 
@@ -160,15 +172,37 @@ def board_takes(store: Store, job_id: str, manifest: pa.Table) -> Iterator[Board
     from flows.board import BoardTake
 
     records = quarantine_records(store, job_id)
+    people = _decisions(store, manifest)
     for batch in manifest.to_batches(max_chunksize=4096):
         for row in batch.to_pylist():
             more: dict[str, Any] = {"media": row["media_path"]}
+            decision = people.get((row["show"], row["shot_id"]))
+            if decision is not None and row["spec_key"] and (said := decision.takes.get(row["spec_key"])):
+                more |= {name: said.get(name) for name in ("verdict", "note", "who", "when")}
+                chosen = decision.selected
+                more["selected"] = chosen is not None and chosen.is_of(row["take"], row["revision"], row["spec_key"])
             if row["state"] == "committed":
                 more["poster"] = layout.poster_path(row["spec_key"])
             elif row["state"] == "quarantined":
                 record = records.get((row["show"], row["shot_id"], row["take"]), {})
                 more |= {name: record.get(name) for name in ("message", "log", "replay")}
             yield BoardTake.from_row({**row, **more})
+
+
+def _decisions(store: Store, manifest: pa.Table) -> dict[tuple[str, str], Decision]:
+    """What people decided about the shots of a manifest; one that cannot be read is left out."""
+    own = set(zip(manifest["show"].to_pylist(), manifest["shot_id"].to_pylist(), strict=True))
+
+    def read(shot: tuple[str, str]) -> Decision | None:
+        try:
+            return read_decision(store, *shot)
+        except Damaged as error:
+            log.warning("%s", error)
+            return None
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-decisions") as pool:
+        found = pool.map(read, wanted := sorted(decided(store) & own))
+        return {shot: decision for shot, decision in zip(wanted, found, strict=True) if decision is not None}
 
 
 def put_contact_sheet(store: Store, job_id: str, manifest: pa.Table) -> bytes | None:
@@ -208,6 +242,19 @@ def _evenly(count: int, most: int) -> list[int]:
     return list(range(count)) if count <= most else [i * count // most for i in range(most)]
 
 
+def _skipped(
+    store: Store, plan: pa.Table, keys: Sequence[str | None], commits: Mapping[str, Mapping[str, Any]],
+    given_up: Sequence[bool],
+) -> frozenset[int]:  # fmt: skip
+    """Numbers of the rows whose takes are not wanted any more; what their commits say is known."""
+    if not has_keep(plan):
+        return frozenset()
+    verdicts = {key: commit["quality_verdict"] for key, commit in commits.items()}
+    done = [number for number, key in enumerate(keys) if key in verdicts]
+    gone = [number for number, is_gone in enumerate(given_up) if is_gone]
+    return kept(store, plan, keys, done=done, given_up=gone, verdicts=verdicts).skipped
+
+
 def _commits(store: Store, job_id: str, keys: Sequence[str | None]) -> dict[str, dict[str, Any]]:
     """What the manifest says of each committed take of the job, by spec_key. An unreadable commit is not one."""
     standing = committed_keys(store)
@@ -232,6 +279,19 @@ def _of_commit(commit: Mapping[str, Any]) -> dict[str, Any]:
         "attempt": commit["attempt"],
         "error_class": None,
         "quality": _score(commit),
+        **{f"quality_{name}": value for name, value in _judged(commit).items()},
+    }
+
+
+def _judged(commit: Mapping[str, Any]) -> dict[str, Any]:
+    """Verdict, reasons and rank of a take; None where its commit has none of the kind."""
+    quality = (commit.get("notes") or {}).get("quality")
+    found = quality if isinstance(quality, dict) else {}
+    reasons, rank = found.get("reasons"), found.get("rank")
+    return {
+        "verdict": verdict_of(commit),
+        "reasons": [str(reason) for reason in reasons] if isinstance(reasons, list) else None,
+        "rank": float(rank) if isinstance(rank, int | float) else None,
     }
 
 

@@ -12,7 +12,7 @@
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
     cards.forEach((card, i) => {
-      const fits = (!state || card.dataset.state === state) && words.every((word) => texts[i].includes(word));
+      const fits = (!state || card.dataset.state === state || card.dataset.verdict === state) && words.every((word) => texts[i].includes(word));
       card.hidden = !fits;
       if (fits) count += 1;
       else card.querySelector("video")?.pause();

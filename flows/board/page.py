@@ -28,6 +28,7 @@ MOST_TAKES = 2000
 INLINE_POSTER_BYTES = 16_384
 STATE_COLOURS = {"committed": "#57c785", "running": "#f2c14e", "quarantined": "#ff7b72", "pending": "#3a404c"}
 ORDER = ("committed", "running", "pending", "quarantined")
+VERDICTS = ("approved", "rejected", "retake")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class BoardTake:
         gpu_s: GPU seconds that the take cost, all attempts together where that is known.
         message: what the last attempt died of, in a line or a few.
         replay: the command that renders this take again.
+        verdict, note, who, when: what people said of it: approved, rejected or retake, why, and whose word it is.
+        selected: whether it is the take of its shot that people chose.
     """
 
     shot_id: str
@@ -78,6 +81,11 @@ class BoardTake:
     error_class: str | None = None
     message: str | None = None
     replay: str | None = None
+    verdict: str | None = None
+    note: str | None = None
+    who: str | None = None
+    when: str | None = None
+    selected: bool = False
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> BoardTake:
@@ -123,6 +131,7 @@ def board_html(
         totals=totals,
         bar=_bar(counts, len(everything)),
         states=[(name, counts[name]) for name in ORDER if counts[name]],
+        verdicts=[(name, count) for name in VERDICTS if (count := sum(take.verdict == name for take in everything))],
         cards=[_card(take, money) for take in drawn],
         hidden_takes=len(everything) - len(drawn),
         refused=refused,
@@ -171,7 +180,11 @@ def _card(take: BoardTake, money: Callable[[float], str] | None) -> dict[str, An
     return {
         "anchor": f"{take.show}.{take.shot_id}.{take.revision}.take-{take.take:03d}",
         "state": take.state,
-        "text": " ".join([*text, take.error_class or "", take.message or ""]),
+        "text": " ".join([*text, take.error_class or "", take.message or "", take.note or "", take.who or ""]),
+        "verdict": take.verdict if take.verdict in VERDICTS else None,
+        "selected": take.selected,
+        "note": take.note,
+        "said_by": ", ".join(part for part in (take.who, (take.when or "")[:16].replace("T", " ")) if part),
         "title": title,
         "subtitle": subtitle,
         "prompt": take.prompt,

@@ -78,6 +78,8 @@ class Card {
     this.drawn = drawn;
     this.picture.replaceChildren();
     if (take.state !== "committed") {
+      const like = this.shot.takes.find((other) => other.width);
+      if (like) this.picture.style.aspectRatio = `${like.width} / ${like.height}`;
       this.picture.append(take.state);
       return;
     }

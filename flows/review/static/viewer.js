@@ -21,6 +21,7 @@ export function open(job, cards) {
   scrub.hidden = !videos().length;
   tell();
   if (!dialog.open) dialog.showModal();
+  scrub.blur(); // the slider follows the film until somebody takes it
   play();
 }
 
