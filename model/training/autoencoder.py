@@ -40,6 +40,7 @@ CONFIG = {
     "latents_std": [1.0] * 16,
 }
 FOREGROUND_WEIGHT = 4.0
+TRAIL = 8  # frames for which a place that a thing has left counts as more than background
 # (width, height, frames) of the clips that training cuts from; the longest are as long as the model's own.
 CLIPS = ((128, 128, 33), (64, 64, 17), (160, 96, 33))
 # (frames, side of the crop, clips in a batch, share of the steps). Shapes and colours are learnt twice as fast from
@@ -50,7 +51,7 @@ MIXED = ((5, 48, 4, 0.45), (17, 32, 2, 0.2), (17, 64, 1, 0.15), (33, 48, 1, 0.1)
 STILLS_PART = 0.3
 # After this part of the run the encoder stands still, so that latents can be made while the decoder goes on learning.
 ENCODER_PART = 0.4
-LATENT_NOISE = 0.03  # of a latent's deviation, added for the decoder: a sampler's latents are never quite clean
+LATENT_NOISE = 0.1  # of a latent's deviation, at most, added for the decoder: a sampler's latents are never quite clean
 
 
 def sample_batch(rng: np.random.Generator, frames: int, side: int, count: int) -> tuple[Tensor, Tensor]:
@@ -73,8 +74,11 @@ def sample_batch(rng: np.random.Generator, frames: int, side: int, count: int) -
         masks.append(mask[first : first + frames, top : top + side, left : left + side])
     video = rearrange(torch.from_numpy(np.stack(clips)), "b t h w c -> b c t h w").float() / 127.5 - 1
     front = torch.from_numpy(np.stack(masks)).float().unsqueeze(1)
-    # One pixel around the shape counts as foreground too: an edge is what the eye sees first.
-    return video, F.max_pool3d(front, (1, 3, 3), stride=1, padding=(0, 1, 1))
+    # One pixel around the shape counts as foreground too: an edge is what the eye sees first. Where a shape has just
+    # been counts half: a causal decoder remembers it there, and leaves a trail.
+    edge = F.max_pool3d(front, (1, 3, 3), stride=1, padding=(0, 1, 1))
+    past = F.max_pool3d(F.pad(edge, (0, 0, 0, 0, TRAIL, 0)), (TRAIL + 1, 1, 1), stride=1)
+    return video, torch.maximum(edge, past / 2)
 
 
 def psnr(a: Tensor, b: Tensor, weight: Tensor | None = None) -> float:
@@ -215,7 +219,8 @@ def main() -> None:
             with torch.set_grad_enabled(not frozen):
                 posterior = vae.encode(video).latent_dist
             latents = posterior.mode() if frozen else posterior.sample()
-            again = vae.decode(latents + LATENT_NOISE * latents.std() * torch.randn_like(latents)).sample
+            level = float(rng.uniform(0, LATENT_NOISE)) * latents.std()
+            again = vae.decode(latents + level * torch.randn_like(latents)).sample
         error = again.float() - video
         weight = 1 + FOREGROUND_WEIGHT * mask
         pixel = ((error.abs() + 2 * error.square()) * weight).mean() / weight.mean()

@@ -1,7 +1,7 @@
 """Writes a model's card from what the other commands measured, so that no figure is typed in by hand.
 
     python -m model.training.card --model model/default --evaluation runs/evaluation \\
-        --history model/default/history.json --curve runs/evaluation-small runs/evaluation-12-steps
+        --tasks runs/tasks --history model/default/history.json --curve runs/evaluation-small runs/evaluation-12-steps
 
 How the weights came about is a data file beside them: a list of `{"part", "steps", "hours", "how"}`. Each folder of
 `--curve` holds another evaluation, of another size of model or number of steps, and becomes a row of quality against
@@ -59,7 +59,7 @@ Prompts whose combination of colour, shape and background is held out (`model/tr
 the table at the end says):
 
 {held_out}
-{best_of}{curve}
+{best_of}{curve}{tasks}
 Autoencoder, on whole clips that training never saw: {psnr:.1f} dB, on the things alone {psnr_foreground:.1f} dB; by
 frame {psnr_by_frame}.
 
@@ -67,7 +67,9 @@ frame {psnr_by_frame}.
 
     python -m model.training --out runs/default
     python -m model.training.evaluate --model {folder} --count {clips} --out runs/evaluation
-    python -m model.training.card --model {folder} --evaluation runs/evaluation --history {folder}/history.json
+    python -m model.training.evaluate_tasks --model {folder} --long --out runs/tasks
+    python -m model.training.card --model {folder} --evaluation runs/evaluation --tasks runs/tasks \\
+        --history {folder}/history.json
 
 {history}"""
 
@@ -132,6 +134,32 @@ def curve_text(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def tasks_text(found: Mapping[str, Any] | None) -> str:
+    """What the other tasks keep of what they are given, and how a minute holds together."""
+    if not found:
+        return ""
+    lines = [
+        "",
+        "Other tasks, on drawn sources of one thing that moves; of given frames the worst one of each clip counts:",
+        "",
+        "| task | measure | clips | median | worst |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {row['what']} | {row['clips']} | {row['median']:.2f} | {row['worst']:.2f} |"
+        for name, row in found.items()
+        if name != "minute"
+    ]
+    minutes = found.get("minute", {})
+    if minutes:
+        lines += ["", "A minute by each method:", "", "| method | widest seam, median steps | drift, CIEDE2000 |"]
+        lines.append("|---|---|---|")
+        for method, row in minutes.items():
+            seam = f"{row['seam']:.2f}" if "seam" in row else "no joins"
+            lines.append(f"| {method} | {seam} | {row['drift']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
 def history_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """How the weights came about, in order."""
     if not rows:
@@ -150,6 +178,7 @@ def card(
     *,
     history: Sequence[Mapping[str, Any]] = (),
     curve: Sequence[Mapping[str, Any]] = (),
+    tasks: Mapping[str, Any] | None = None,
     folder: str = "model/default",
 ) -> str:
     """The card's Markdown, from a model's facts, an evaluation's `obedience.json` and the autoencoder's figures."""
@@ -180,6 +209,7 @@ def card(
         held_out=obedience_table(evaluation["held_out"]),
         best_of=best_of_text(evaluation.get("best_of")),
         curve=curve_text(curve),
+        tasks=tasks_text(tasks),
         psnr=autoencoder["psnr"],
         psnr_foreground=autoencoder["psnr_foreground"],
         psnr_by_frame=", ".join(f"{value:.1f}" for value in autoencoder["psnr_by_frame"]),
@@ -211,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--evaluation", type=Path, required=True, help="folder that the evaluation left")
+    parser.add_argument("--tasks", type=Path, help="folder that the evaluation of the other tasks left")
     parser.add_argument("--history", type=Path, help="JSON file of how the weights came about")
     parser.add_argument("--curve", type=Path, nargs="*", default=[], help="folders of other evaluations")
     parser.add_argument("--autoencoder", type=Path, help="JSON file that keeps the autoencoder's figures")
@@ -222,6 +253,7 @@ def main() -> None:
         _evaluation(given.evaluation),
         _autoencoder(given.model, given.autoencoder),
         history=json.loads(given.history.read_text()) if given.history else (),
+        tasks=json.loads((given.tasks / "tasks.json").read_text()) if given.tasks else None,
         curve=[_evaluation(folder) for folder in given.curve],
         folder=str(given.model),
     )

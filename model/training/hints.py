@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
+from model.training.given import Grid
 from model.training.world import SPEED_PER_SECOND, Scene, coverage, on_screen
 from model.transformer import Transformer
 
@@ -49,30 +50,57 @@ class Hints(nn.Module):
 
         return keep
 
-    def losses(
-        self, scenes: Sequence[Scene], told: Tensor, grid: tuple[int, int, int], first: int = 0
-    ) -> dict[str, Tensor]:
+    def losses(self, told: Tensor, target: Truth) -> dict[str, Tensor]:
         """Mean squared errors, by name, of what the blocks knew in the transformer's last forward pass.
 
-        scenes: as the clips show them; `first` below tells a clip that was cut. told: (batch,), 1 where the caption
-        names the motion. grid: (frames, height, width) in tokens. first: the clip's first latent frame.
+        told: (batch,), 1 where the caption names the motion.
         """
-        _, height, width = grid
-        # Several things have no one velocity or centre.
-        alone = torch.tensor([float(scene.alone) for scene in scenes])
-        targets = {
-            "place": rearrange(places(grid), "t h w c -> 1 (t h w) c"),
-            "velocity": rearrange(velocities(scenes), "b c -> b 1 c"),
-            "centre": repeat(latent_centres(scenes, grid[0], first), "b t c -> b (t h w) c", h=height, w=width),
-            "outline": outlines(scenes, grid, first),
-        }
+        targets = target._asdict()
         errors = {name: (head(self._seen[name]).cpu() - targets[name]).square() for name, head in self.heads.items()}
-        errors["velocity"] = errors["velocity"] * (told * alone)[:, None, None]
-        errors["centre"] = errors["centre"] * alone[:, None, None]
+        # Several things have no one velocity or centre.
+        errors["velocity"] = errors["velocity"] * (told * target.alone)[:, None, None]
+        errors["centre"] = errors["centre"] * target.alone[:, None, None]
         return {name: error.mean() for name, error in errors.items()}
 
 
-def places(grid: tuple[int, int, int]) -> Tensor:
+class Truth(NamedTuple):
+    """What a batch of clips shows, as its tokens have to know it.
+
+    Attributes:
+        place: (1, tokens, 3). velocity: (batch, 1, 2). centre: (batch, tokens, 2). outline: (batch, tokens, spots).
+        alone: (batch,), 1 where a clip shows one thing that moves as one word says.
+    """
+
+    place: Tensor
+    velocity: Tensor
+    centre: Tensor
+    outline: Tensor
+    alone: Tensor
+
+
+def truth(scenes: Sequence[Scene], grid: Grid, first: int = 0, windows: Tensor | None = None) -> Truth:
+    """Args:
+    scenes: as the clips show them before they were cut.
+    grid: (frames, height, width) in tokens, of what is left of them.
+    first: the first latent frame that is left.
+    windows: (batch, 2), where in the frame the part that is left begins, (y, x) in tokens; None for the whole frame.
+    """
+    frames, height, width = grid
+    centre = latent_centres(scenes, frames, first)
+    if windows is not None:
+        whole = torch.tensor([[scene.width, scene.height] for scene in scenes])[:, None] / TOKEN_SIDE
+        part = torch.tensor([width, height])
+        centre = ((centre + 1) / 2 * whole - windows.flip(1)[:, None]) / part * 2 - 1
+    return Truth(
+        rearrange(places(grid), "t h w c -> 1 (t h w) c"),
+        rearrange(velocities(scenes), "b c -> b 1 c"),
+        repeat(centre, "b t c -> b (t h w) c", h=height, w=width),
+        outlines(scenes, grid, first, windows),
+        torch.tensor([float(scene.alone) for scene in scenes]),
+    )
+
+
+def places(grid: Grid) -> Tensor:
     """Each token's own place, (frames, height, width, 3) as (t, y, x), each in -1..1."""
     axes = [(torch.arange(count) + 0.5) / count * 2 - 1 for count in grid]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -100,18 +128,25 @@ def _centres(scene: Scene) -> np.ndarray:
     return np.concatenate([seen[:1], reduce(seen[1:], "(t f) c -> t c", "mean", f=4)]).astype(np.float32)
 
 
-def outlines(scenes: Sequence[Scene], grid: tuple[int, int, int], first: int = 0) -> Tensor:
+def outlines(scenes: Sequence[Scene], grid: Grid, first: int = 0, windows: Tensor | None = None) -> Tensor:
     """How much of each spot things cover, mean over a latent frame's pictures: (scenes, tokens, spots) in 0..1."""
-    found = np.stack([_outline(scene)[first : first + grid[0]] for scene in scenes])
-    return rearrange(torch.from_numpy(found).float() / 255, "b t n c -> b (t n) c")
+    frames, height, width = grid
+    corners = [(0, 0)] * len(scenes) if windows is None else [(int(y), int(x)) for y, x in windows]
+    found = np.stack(
+        [
+            _outline(scene)[first : first + frames, y : y + height, x : x + width]
+            for scene, (y, x) in zip(scenes, corners, strict=True)
+        ]
+    )
+    return rearrange(torch.from_numpy(found).float() / 255, "b t h w c -> b (t h w) c")
 
 
 @cache  # a clip comes up many times, and drawing costs more than keeping 30 kB
 def _outline(scene: Scene) -> np.ndarray:
-    """(latent frames, tokens of a frame, spots), uint8."""
+    """(latent frames, height and width in tokens, spots), uint8."""
     height, width = scene.height // TOKEN_SIDE, scene.width // TOKEN_SIDE
-    layout = "t (h p r) (w q s) -> t (h w) (p q)"
+    layout = "t (h p r) (w q s) -> t h w (p q)"
     spots = reduce(coverage(scene), layout, "mean", h=height, w=width, p=OUTLINE_SIDE, q=OUTLINE_SIDE)
     if len(spots) > 1:
-        spots = np.concatenate([spots[:1], reduce(spots[1:], "(t f) n c -> t n c", "mean", f=4)])
+        spots = np.concatenate([spots[:1], reduce(spots[1:], "(t f) h w c -> t h w c", "mean", f=4)])
     return np.rint(spots * 255).astype(np.uint8)

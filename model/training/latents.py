@@ -31,9 +31,9 @@ from model.training.world import Scene, draw, from_json, held_out, sample_scene,
 # (width, height, frames, share of the parts)
 Shapes = tuple[tuple[int, int, int, float], ...]
 CLIPS: Shapes = (
-    (128, 128, 17, 0.45), (128, 128, 33, 0.25), (160, 96, 17, 0.1), (96, 160, 17, 0.1), (64, 64, 17, 0.1),
+    (128, 128, 17, 0.55), (128, 128, 33, 0.25), (160, 96, 17, 0.1), (96, 160, 17, 0.1),
 )  # fmt: skip
-STILLS: Shapes = ((128, 128, 1, 0.7), (160, 96, 1, 0.1), (96, 160, 1, 0.1), (64, 64, 1, 0.1))
+STILLS: Shapes = ((128, 128, 1, 0.8), (160, 96, 1, 0.1), (96, 160, 1, 0.1))
 
 
 class Kind(NamedTuple):

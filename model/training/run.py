@@ -1,6 +1,6 @@
 """What every training run does: warm-up and decay, averaged weights, checkpoints that resume, and a loss curve.
 
-A run's folder holds the newest checkpoint (weights, averages and Adam's moments; `model.training.checkpoint`),
+A run's folder holds the newest checkpoint (weights, averages and optimizers' moments; `model.training.checkpoint`),
 `loss.csv` and, when a piece of the run ends, `loss.png`.
 """
 
@@ -10,7 +10,7 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -38,19 +38,41 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, floor: 
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * along)))
 
 
+# What a checkpoint calls the moments of either optimizer.
+_MOMENTS = {"updates": "step", "first": "exp_avg", "second": "exp_avg_sq", "momentum": "momentum_buffer"}
+
+
 class Run:
     """One resumable training run of `module` in `folder`.
 
-    `averaged` holds an exponential moving average of the weights: the weights to keep.
+    `averaged` holds an exponential moving average of the weights: the weights to keep. The parameters named in
+    `matrices` are trained by Muon (arXiv 2502.16982, whose scale of updates lets it share AdamW's rate), which gets as
+    far in about half of the steps; everything else by AdamW.
     """
 
-    def __init__(self, folder: Path, module: nn.Module, *, steps: int, peak: float, decay: float = 0.999) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        module: nn.Module,
+        *,
+        steps: int,
+        peak: float,
+        decay: float = 0.999,
+        matrices: Collection[str] = (),
+    ) -> None:
         self.folder, self.module, self.steps, self.peak, self.decay = folder, module, steps, peak, decay
         self.step = 0
         self.names = [name for name, value in module.named_parameters() if value.requires_grad]
         self.parameters = [value for value in module.parameters() if value.requires_grad]
         self.averaged = {n: p.detach().clone() for n, p in zip(self.names, self.parameters, strict=True)}
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        pairs = list(zip(self.names, self.parameters, strict=True))
+        hidden = [value for name, value in pairs if name in matrices]
+        others = [value for name, value in pairs if name not in matrices]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        ]
+        if hidden:
+            self.optimizers.append(torch.optim.Muon(hidden, lr=peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
         folder.mkdir(parents=True, exist_ok=True)
         found = load_checkpoint(folder)
         if found is not None:
@@ -61,12 +83,20 @@ class Run:
         for name, value in zip(self.names, self.parameters, strict=True):
             value.data.copy_(state[f"weight/{name}"])
             self.averaged[name].copy_(state[f"averaged/{name}"])
-            if f"first/{name}" in state:
-                self.optimizer.state[value] = {
-                    "step": state[f"updates/{name}"].to(value.device),
-                    "exp_avg": state[f"first/{name}"].to(value.device),
-                    "exp_avg_sq": state[f"second/{name}"].to(value.device),
-                }
+            kept = {
+                moment: state[f"{key}/{name}"].to(value.device)
+                for key, moment in _MOMENTS.items()
+                if f"{key}/{name}" in state
+            }
+            if kept:
+                self._optimizer_of(value).state[value] = kept
+
+    def _optimizer_of(self, value: nn.Parameter) -> torch.optim.Optimizer:
+        return next(
+            one
+            for one in self.optimizers
+            if any(value is held for group in one.param_groups for held in group["params"])
+        )
 
     def save(self) -> None:
         """Writes a checkpoint that takes the place of the one before."""
@@ -74,10 +104,9 @@ class Run:
         for name, value in zip(self.names, self.parameters, strict=True):
             state[f"weight/{name}"] = value.detach()
             state[f"averaged/{name}"] = self.averaged[name]
-            moments = self.optimizer.state.get(value)
-            if moments:  # none for a parameter that no batch has used yet
-                state[f"updates/{name}"] = moments["step"]
-                state[f"first/{name}"], state[f"second/{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
+            # None for a parameter that no batch has used yet.
+            moments = self._optimizer_of(value).state.get(value, {})
+            state |= {f"{key}/{name}": moments[moment] for key, moment in _MOMENTS.items() if moment in moments}
         save_checkpoint(self.folder, self.step, self.steps, state)
 
     def train(
@@ -90,13 +119,15 @@ class Run:
         """
         began, since, rows = time.monotonic(), time.monotonic(), []
         while self.step < self.steps and time.monotonic() - began < seconds:
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.step, self.steps, self.peak)
+            rate = learning_rate(self.step, self.steps, self.peak)
             loss, figures = loss_of(self.step)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.module.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.parameters, 1.0)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
             self.step += 1
             decay = min(self.decay, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(list(self.averaged.values()), [p.detach() for p in self.parameters], 1 - decay)

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from model.training import captions
 from model.training.given import draw_given
-from model.training.hints import Hints
+from model.training.hints import TOKEN_SIDE, Hints, truth
 from model.training.latents import parts, read_part
 from model.training.run import Run, ended
 from model.training.text import TEXT_WIDTH, build_text_encoder, build_tokenizer
-from model.training.world import Scene
+from model.training.world import Scene, on_screen
 from model.transformer import Transformer, TransformerConfig
 
 CONFIG = TransformerConfig(
@@ -48,7 +48,14 @@ CUT_SHARE = 0.15  # of the batches: a clip that begins in the midst, as the late
 EMPTY_CAPTION_SHARE = 0.1
 DENSE_SHARE = 0.6  # of the captions; the others leave out or reword a part
 HINT_WEIGHTS = {"place": 0.2, "velocity": 0.2, "centre": 0.2, "outline": 2.0}
-TOKENS = 1600  # of a batch: many short clips or a few long ones
+TOKENS = 3200  # of a batch: many short clips or a few long ones
+MOST = 128  # clips of a batch
+# Half of the batches of stills show a window of the frame around its one thing: outlines are learnt from more pictures,
+# and the empty rest of a frame teaches little.
+WINDOW_SHARE, WINDOW = 0.5, 5  # its sides in tokens; a large thing has 51 pixels
+# How much more the tokens that a thing covers count where its place is settled. Above that noise the weight would tell
+# where the thing is, and the model would learn to draw more of it than there is.
+THING_WEIGHT, THING_BELOW = 4.0, 0.75
 
 
 class TextAndTransformer(nn.Module):
@@ -59,6 +66,11 @@ class TextAndTransformer(nn.Module):
         self.text_encoder = build_text_encoder(words)
         self.transformer = Transformer(CONFIG)
         self.hints = Hints(self.transformer)
+
+
+def hidden_matrices(model: nn.Module) -> set[str]:
+    """Names of the weights inside blocks that are matrices: those that Muon is for."""
+    return {name for name, value in model.named_parameters() if value.ndim == 2 and ".blocks." in f".{name}"}
 
 
 def encode_text(encoder: Any, tokenizer: Any, prompts: list[str]) -> tuple[Tensor, Tensor]:
@@ -105,19 +117,47 @@ class Latents:
                 self.seen.add(path)
         return sum(len(scenes) for _, scenes in self.clips.values())
 
-    def sample(self, rng: np.random.Generator, still: bool = False) -> tuple[Tensor, list[Scene]]:
+    def sample(
+        self, rng: np.random.Generator, still: bool = False, window: bool = False
+    ) -> tuple[Tensor, list[Scene], Tensor | None]:
         """A batch of one shape, shapes in proportion to their clips: (count, channels, frames, height, width).
 
         still: of one frame; where no stills were encoded, the clips' first frames.
+        window: a window around the thing of each, of scenes that have one, where the shape is large enough; its corners
+            (count, 2) are the third value, (y, x) in tokens.
         """
         shapes = [shape for shape in self.clips if (shape[1] == 1) == still] or list(self.clips)
         sizes = np.array([len(self.clips[shape][1]) for shape in shapes], float)
         shape = shapes[int(rng.choice(len(shapes), p=sizes / sizes.sum()))]
         latents, scenes = self.clips[shape]
         frames = 1 if still else shape[1]
-        count = max(2, min(32, TOKENS // (frames * shape[2] * shape[3] // 4)))
-        chosen = rng.integers(0, len(scenes), count)
-        return torch.stack([latents[i][:, :frames] for i in chosen]).float(), [scenes[i] for i in chosen]
+        window = window and min(shape[2:]) >= 2 * WINDOW
+        area = WINDOW**2 if window else shape[2] * shape[3] // 4
+        count = max(2, min(MOST, TOKENS // (frames * area)))
+        chosen: list[int] = []
+        while len(chosen) < count:
+            index = int(rng.integers(len(scenes)))
+            if not window or len(scenes[index].things) == 1:
+                chosen.append(index)
+        shown = [scenes[i] for i in chosen]
+        if not window:
+            return torch.stack([latents[i][:, :frames] for i in chosen]).float(), shown, None
+        corners = np.stack([corner(scene, rng) for scene in shown])
+        parts = [
+            latents[i][:, :frames, 2 * y : 2 * (y + WINDOW), 2 * x : 2 * (x + WINDOW)]
+            for i, (y, x) in zip(chosen, corners, strict=True)
+        ]
+        return torch.stack(parts).float(), shown, torch.from_numpy(corners)
+
+
+def corner(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Where a window that holds the first thing of a scene's first frame begins, (y, x) in tokens, at random."""
+    paths, radii = on_screen(scene)
+    middle, radius = paths[0, 0, ::-1], radii[0, 0]
+    sides = np.array([scene.height, scene.width]) // TOKEN_SIDE
+    low = np.clip(np.ceil((middle + radius) / TOKEN_SIDE) - WINDOW, 0, sides - WINDOW)
+    high = np.clip(np.floor((middle - radius) / TOKEN_SIDE), low, sides - WINDOW)
+    return rng.integers(low.astype(int), high.astype(int) + 1)
 
 
 def flow_loss(
@@ -135,7 +175,7 @@ def flow_loss(
     """
     rng, noise_rng = np.random.default_rng(seed), torch.Generator().manual_seed(hash(seed) & 0x7FFFFFFF)
     still, cut, first = rng.random() < still_share, rng.random() < CUT_SHARE, 0
-    clean, scenes = clips.sample(rng, still)
+    clean, scenes, windows = clips.sample(rng, still, still and rng.random() < WINDOW_SHARE)
     batch = len(scenes)
     if cut and clean.shape[2] > 3:
         count = int(rng.integers(3, clean.shape[2]))
@@ -162,10 +202,13 @@ def flow_loss(
     predicted = model.transformer(
         noisy.to(states.device), time.to(states.device), states, encoder_multiplicity=multiplicity
     ).cpu()
-    weight = weight.expand(1, 1, *clean.shape[2:])
-    flow = ((predicted - (noise - clean)).square() * weight).sum() / (weight.sum() * clean[:, :, 0, 0, 0].numel())
+    shown = truth(scenes, grid, first, windows)
+    covered = (shown.outline > 0).any(dim=-1) & (sigma < THING_BELOW)[:, None]
+    more = rearrange(1 + THING_WEIGHT * covered.float(), "b (t h w) -> b t h w", t=grid[0], h=grid[1])
+    weight = weight * repeat(more, "b t h w -> b 1 t (h p) (w q)", p=2, q=2)
+    flow = ((predicted - (noise - clean)).square() * weight).sum() / (weight.sum() * clean.shape[1])
     told = torch.tensor([float(bool(prompt) and not still) for prompt in prompts])
-    hints = model.hints.losses(scenes, told, grid, first)
+    hints = model.hints.losses(told, shown)
     figures = {"flow": flow, **hints}
     return flow + sum(HINT_WEIGHTS[name] * hint for name, hint in hints.items()), {
         name: float(value.detach()) for name, value in figures.items()
@@ -180,7 +223,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a model folder whose transformer and text encoder to go on from")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--shift", type=float, default=3.0, help="of the noise levels; lower ones dwell on detail")
     parser.add_argument(
         "--stills", type=float, nargs=2, default=STILL_SHARES, metavar=("FIRST", "LAST"),
@@ -196,7 +239,7 @@ def main() -> None:
     if given.start:
         begin_from(model, given.start)
     model.to(given.device)
-    run = Run(given.out, model, steps=given.steps, peak=given.rate)
+    run = Run(given.out, model, steps=given.steps, peak=given.rate, matrices=hidden_matrices(model))
     clips = Latents(given.latents)
     if not clips.refresh():
         parser.error(f"no finished part-*.safetensors in {given.latents}; run model.training.latents first")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from model.training.hints import Hints, latent_centres, outlines, places, velocities
+from model.training.hints import Hints, latent_centres, outlines, places, truth, velocities
 from model.training.world import SPEED_PER_SECOND, Scene, coverage, on_screen, sample_scene
 from model.transformer import Transformer, TransformerConfig
 
@@ -65,13 +65,26 @@ def test_outlines_are_the_coverage_of_the_frames_that_a_latent_stands_for() -> N
     np.testing.assert_array_equal(outlines(given, (2, 4, 6), first=3).numpy(), found[:, 3 * 24 :])
 
 
+def test_a_window_shows_its_part_of_the_truth() -> None:
+    given, corners = scenes(2), torch.tensor([[1, 2], [0, 3]])
+    whole, part = truth(given, GRID), truth(given, (5, 3, 3), windows=corners)
+    drawn = rearrange(whole.outline, "b (t h w) c -> b t h w c", h=4, w=6)
+    for index, (y, x) in enumerate(corners.tolist()):
+        own = rearrange(part.outline[index], "(t h w) c -> t h w c", h=3, w=3)
+        torch.testing.assert_close(own, drawn[index, :, y : y + 3, x : x + 3])
+        # The same pixel, told in either's own measure.
+        frame = (whole.centre[index, 0] + 1) / 2 * torch.tensor([96.0, 64.0])
+        window = (part.centre[index, 0] + 1) / 2 * 48 + torch.tensor([16.0 * x, 16.0 * y])
+        torch.testing.assert_close(window, frame)
+
+
 def test_scenes_of_several_things_have_no_one_velocity_or_centre() -> None:
     transformer = tiny()
     hints = Hints(transformer)
     rng = np.random.default_rng(2)
     pair = [sample_scene(rng, 96, 64, 17, shares={"two": 1.0}) for _ in range(2)]
     transformer(torch.randn(2, 16, 5, 8, 12), torch.full((2,), 900.0), torch.randn(2, 4, 8))
-    losses = hints.losses(pair, torch.ones(2), GRID)
+    losses = hints.losses(torch.ones(2), truth(pair, GRID))
     assert losses["velocity"].item() == losses["centre"].item() == 0 < losses["outline"].item()
 
 
@@ -82,10 +95,10 @@ def test_hints_teach_the_blocks_and_leave_with_them() -> None:
     assert set(transformer.state_dict()) == names
     given, told = scenes(3), torch.tensor([1.0, 0.0, 0.0])
     transformer(torch.randn(3, 16, 5, 8, 12), torch.full((3,), 900.0), torch.randn(3, 4, 8))
-    losses = hints.losses(given, told, GRID)
+    losses = hints.losses(told, truth(given, GRID))
     assert set(losses) == {"place", "velocity", "centre", "outline"}
     sum(losses.values()).backward()
     taught = transformer.blocks[1].self_attention.to_q.weight.grad
     assert taught is not None and taught.abs().sum() > 0
-    untold = hints.losses(given, torch.zeros(3), GRID)
+    untold = hints.losses(torch.zeros(3), truth(given, GRID))
     assert untold["velocity"].item() == 0 and untold["place"].item() == losses["place"].item()

@@ -12,8 +12,19 @@ from model.facts import DEFAULT_FOLDER
 from model.training.given import draw_given
 from model.training.latents import read_part
 from model.training.text import build_tokenizer
-from model.training.transformer import Latents, TextAndTransformer, begin_from, flow_loss, sample_times
-from model.training.world import Scene, sample_scene, to_json
+from model.training.transformer import (
+    MOST,
+    TOKENS,
+    WINDOW,
+    Latents,
+    TextAndTransformer,
+    begin_from,
+    corner,
+    flow_loss,
+    hidden_matrices,
+    sample_times,
+)
+from model.training.world import Scene, on_screen, sample_scene, to_json
 
 
 def test_every_task_has_its_mask_and_half_of_the_clips_have_none() -> None:
@@ -86,9 +97,46 @@ def test_batches_of_stills_are_stills_whether_any_were_encoded_or_not(tmp_path: 
     clips.refresh()
     still = make_scenes(1)
     for _ in range(10):
-        latents, scenes = clips.sample(rng, still=True)
-        assert latents.shape[1:] == (16, 1, 8, 8) and len(latents) == 32 and all(scene in still for scene in scenes)
+        latents, scenes, _ = clips.sample(rng, still=True)
+        assert latents.shape[1:] == (16, 1, 8, 8) and len(latents) == MOST and all(scene in still for scene in scenes)
         assert clips.sample(rng)[0].shape[2] == 5
+
+
+def test_a_window_holds_its_thing_whole_wherever_it_stands() -> None:
+    rng = np.random.default_rng(3)
+    for width, height in ((128, 128), (160, 96), (96, 160)):
+        for _ in range(100):
+            scene = sample_scene(rng, width, height, 1, shares={"one": 1.0})
+            top, left = corner(scene, rng)
+            assert 0 <= top <= height // 16 - WINDOW and 0 <= left <= width // 16 - WINDOW
+            (x, y), radius = on_screen(scene)[0][0, 0], scene.things[0].radius
+            # The corner of the circumscribing disc's box, of which the thing leaves some pixels free.
+            assert left * 16 <= x - radius + 1 and x + radius - 1 <= (left + WINDOW) * 16
+            assert top * 16 <= y - radius + 1 and y + radius - 1 <= (top + WINDOW) * 16
+
+
+def test_batches_of_windows_are_of_scenes_with_one_thing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    scenes = [sample_scene(rng, 128, 128, 1) for _ in range(40)]
+    told = "\n".join(to_json(scene) for scene in scenes)
+    latents = torch.arange(40.0).reshape(40, 1, 1, 1, 1).expand(40, 16, 1, 16, 16).to(torch.bfloat16).contiguous()
+    save_file({"latents": latents}, tmp_path / "still-00000.safetensors", metadata={"scenes": told})
+    clips = Latents(tmp_path)
+    clips.refresh()
+    parts, shown, corners = clips.sample(rng, still=True, window=True)
+    assert corners is not None and parts.shape == (MOST, 16, 1, 2 * WINDOW, 2 * WINDOW)
+    assert TOKENS // WINDOW**2 >= MOST and len(corners) == len(shown) == MOST
+    assert all(len(scene.things) == 1 for scene in shown)
+    assert all(scenes[int(part[0, 0, 0, 0])] == scene for part, scene in zip(parts, shown, strict=True))
+
+
+def test_what_blocks_compute_with_is_trained_as_matrices() -> None:
+    model = TextAndTransformer(len(build_tokenizer()))
+    named = dict(model.named_parameters())
+    found = hidden_matrices(model)
+    assert all(named[name].ndim == 2 for name in found)
+    assert sum(named[name].numel() for name in found) > 0.7 * sum(value.numel() for value in named.values())
+    assert not any("embed" in name or "text_encoder" in name for name in found)
 
 
 def test_most_noise_levels_lie_where_outlines_are_settled() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
 
 
-def train(folder: Path, *, steps: int, stop: int) -> nn.Module:
+def train(folder: Path, *, steps: int, stop: int, matrices: Collection[str] = ()) -> nn.Module:
     module = net()
-    run = Run(folder, module, steps=steps, peak=1e-2)
+    run = Run(folder, module, steps=steps, peak=1e-2, matrices=matrices)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         if step >= stop:
@@ -38,12 +39,13 @@ def train(folder: Path, *, steps: int, stop: int) -> nn.Module:
     return module
 
 
-def test_a_stopped_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", steps=20, stop=20)
-    train(tmp_path / "broken", steps=20, stop=10)
+@pytest.mark.parametrize("matrices", [(), ("0.weight",)], ids=["adamw", "muon"])
+def test_a_stopped_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path, matrices: tuple[str, ...]) -> None:
+    whole = train(tmp_path / "whole", steps=20, stop=20, matrices=matrices)
+    train(tmp_path / "broken", steps=20, stop=10, matrices=matrices)
     found = load_checkpoint(tmp_path / "broken")
     assert found is not None and found[0] == 8, "it was cut off after a checkpoint, and lost two steps"
-    again = train(tmp_path / "broken", steps=20, stop=20)
+    again = train(tmp_path / "broken", steps=20, stop=20, matrices=matrices)
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert (tmp_path / "broken/loss.png").exists()

@@ -1,0 +1,101 @@
+"""The measures of the other tasks tell what is kept from what is not, and the command goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from model.conditions.build import Given
+from model.training import evaluate_tasks
+from model.training.card import tasks_text
+from model.training.evaluate_tasks import FRAMES, KEPT, SIDE, Tasks, overlap, psnr, source
+from model.training.run import STOPPED
+from model.training.world import BACKGROUNDS, COLORS, coverage
+
+
+class Nothing:
+    """In place of a pipeline, where `render` is another's."""
+
+    facts: ClassVar[dict[str, Any]] = {"digest": "0", "fps": 8.0, "steps": 2, "long": {"window_frames": 33}}
+
+
+def film_for(task: str, number: int, *, spoilt: bool) -> np.ndarray:
+    """What a model that obeys makes of a source, or one that does not."""
+    one = source(number)
+    film = one.film.copy()
+    if task == "extend":
+        film[:5] = one.film[-5:]
+    elif task == "extend_back":
+        film[-8:] = one.film[:8]
+    elif task == "loop":
+        film = np.concatenate([one.film[::2], one.film[1::2][::-1]])
+    elif task == "edit":
+        paper = next(name for name in BACKGROUNDS if name not in (one.scene.background, one.scene.things[0].color))
+        thing = coverage(one.scene)[..., None] > 0.5
+        film = np.where(thing, COLORS[one.scene.things[0].color], BACKGROUNDS[paper]).astype(np.uint8)
+    if spoilt:
+        film[[0, 2, -2]] = 255 - film[[0, 2, -2]]
+    return film
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    seen: dict[str, Any] = {"spoilt": False, "given": {}}
+
+    def render(_: Any, task: str, prompt: str, given: Given, *, seed: int, **settings: Any) -> np.ndarray:
+        assert settings["width"] == settings["height"] == SIDE and settings["frames"] == FRAMES and prompt
+        seen["given"][task] = given
+        return film_for(task, seed, spoilt=seen["spoilt"])
+
+    monkeypatch.setattr(evaluate_tasks, "render", render)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["i2v", "flf2v", "extend", "extend_back", "infill"])
+def test_given_frames_that_come_back_are_told_from_those_that_do_not(rendered: dict[str, Any], name: str) -> None:
+    tasks = Tasks(Nothing())  # type: ignore[arg-type]
+    assert getattr(tasks, name)(source(1)) == 99.0
+    rendered["spoilt"] = True
+    assert getattr(tasks, name)(source(1)) < 20, "one bad frame of many is the worst one"
+
+
+def test_what_an_edit_and_a_loop_are_worth(rendered: dict[str, Any]) -> None:
+    tasks, one = Tasks(Nothing()), source(1)  # type: ignore[arg-type]
+    assert tasks.background(one) == 1.0 and tasks.loop(one) < 1.1
+    assert rendered["given"]["edit"].mask.shape == (FRAMES, SIDE, SIDE)
+    rendered["spoilt"] = True
+    assert tasks.background(one) < 0.9 and tasks.loop(one) > 5
+
+
+def test_figures() -> None:
+    black, gray = np.zeros((2, 4, 4, 3), np.uint8), np.full((2, 4, 4, 3), 16, np.uint8)
+    assert psnr(black, black) == 99.0 and psnr(black, gray) == pytest.approx(20 * np.log10(255 / 16))
+    where = np.zeros((2, 4, 4), bool)
+    where[0, 0] = True
+    half = black.copy()
+    half[0, 0] = 16
+    assert psnr(half, black, where) == pytest.approx(20 * np.log10(255 / 16))
+    assert psnr(half, black) > psnr(half, black, where), "the rest is equal"
+    assert overlap(where, where) == 1.0 and overlap(where, ~where) == 0.0
+    assert all(0 <= low <= high < FRAMES for low, high in KEPT)
+
+
+def test_the_command_goes_on_and_the_card_has_its_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rendered: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(evaluate_tasks.Pipeline, "from_pretrained", lambda *_, **__: Nothing())
+    words = ["evaluate_tasks", "--model", "m", "--out", str(tmp_path), "--count", "1", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", [*words, "--seconds", "0"])
+    assert evaluate_tasks.main() == STOPPED and not (tmp_path / "tasks.json").exists()
+    monkeypatch.setattr(sys, "argv", words)
+    assert evaluate_tasks.main() == 0
+    found = json.loads((tmp_path / "tasks.json").read_text())
+    text = tasks_text({**found, "minute": {"overlap": {"drift": 1.5, "seam": 1.25}, "co_denoise": {"drift": 0.5}}})
+    assert "| i2v | given frame back, dB | 1 | 99.00 | 99.00 |" in text
+    assert "| overlap | 1.25 | 1.50 |" in text and "| co_denoise | no joins | 0.50 |" in text
+    assert tasks_text(None) == ""
