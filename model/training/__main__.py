@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--autoencoder-steps", type=int, default=12000)
     parser.add_argument("--clips", type=int, default=8192, help="clips that are drawn and encoded")
     parser.add_argument("--stills", type=int, default=16384, help="stills that are drawn and encoded")
-    parser.add_argument("--transformer-steps", type=int, default=30000)
+    parser.add_argument("--transformer-steps", type=int, default=15000)
     parser.add_argument("--measure", type=int, default=8, help="whole clips that the autoencoder is measured on")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for one GPU")
