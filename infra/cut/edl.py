@@ -66,18 +66,20 @@ def _event(
     record_out = placed.record_out - placed.tail
     source = _source(placed, fps, rate)
 
-    def line(of: Placed, kind: str, units: tuple[int, int], record: tuple[int, int]) -> str:
+    def line(of: Placed, units: tuple[int, int], record: tuple[int, int], length: int | None = None) -> str:
+        """In the columns of CMX 3600, which strict readers count."""
         codes = [timecode_of(unit, rate) for unit in units]
         codes += [timecode(frame, fps, start=timeline.start) for frame in record]
-        return f"{number:03d}  {_reel(of):8} V     {kind:5}    {' '.join(codes)}"
+        kind, operand = ("C", "") if length is None else ("D", f"{length:03d}")
+        return f"{number:03d}  {_reel(of):8} {'V':4}  {kind:4} {operand:3} {' '.join(codes)}"
 
     if before is None:
-        yield line(placed, "C", source, (placed.record_in, record_out))
+        yield line(placed, source, (placed.record_in, record_out))
         yield from _comments(placed, "FROM", uri_of)
     else:
         out = _source(before, fps, rate)[1]
-        yield line(before, "C", (out, out), (placed.record_in, placed.record_in))
-        yield line(placed, f"D {part.overlap * int(rate / fps):03d}", source, (placed.record_in, record_out))
+        yield line(before, (out, out), (placed.record_in, placed.record_in))
+        yield line(placed, source, (placed.record_in, record_out), part.overlap * int(rate / fps))
         yield from _comments(before, "FROM", uri_of)
         yield from _comments(placed, "TO", uri_of)
     if not isinstance(part.content, Take):
