@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +16,9 @@ from flows.verbs.progress import Counted
 from flows.verbs.words import plural
 
 if TYPE_CHECKING:
+    from infra.scratch import Scratch
+    from infra.settings import Settings
+    from infra.store import Store as OpenStore
     from infra.store.verify import Audit
 
 MOST_SHOWN = 200
@@ -37,7 +42,7 @@ def verify(
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> int:
-    """Audit every commit: its film is there, has the size and hash that it names, and plays. 1 if not."""
+    """Audit every commit, cut, deliverable and asset: its files are there, are what it says, and play. 1 if not."""
     from flows.verbs.ledger import choose_job, open_for_reading
     from infra.media import probe
     from infra.scratch import Scratch
@@ -57,7 +62,8 @@ def verify(
     def look() -> Audit:
         total = len(committed_keys(opened)) if job is None else None
         with Counted("verified", "commit", total, output) as counted:
-            return audit(opened, strict=strict, job=job, prober=probe, scratch=scratch, on_progress=counted.update)
+            found = audit(opened, strict=strict, job=job, prober=probe, scratch=scratch, on_progress=counted.update)
+        return found if job is not None else _with_derived(opened, settings, found, scratch, output, strict=strict)
 
     found = look()
     if not repair:
@@ -69,8 +75,9 @@ def verify(
     from flows.verbs.repair import repair as repair_faults
 
     done = Repaired()
-    if any(fault.kind != "orphan" for fault in found.faults):
-        done = repair_faults(opened, settings, found.faults, output, job=job, prober=probe, budget=budget)
+    of_takes = [fault for fault in found.faults if not _is_derived(fault.kind)]
+    if any(fault.kind != "orphan" for fault in of_takes):
+        done = repair_faults(opened, settings, of_takes, output, job=job, prober=probe, budget=budget)
         found = look()
     output.result(verify_dict(found) | done.as_dict())
     for command in done.commands:
@@ -79,6 +86,32 @@ def verify(
     if done.stopped is not None:
         return done.stopped
     return ExitCode.FAULTS if found.faults or done.missing else ExitCode.DONE
+
+
+def _with_derived(
+    store: OpenStore, settings: Settings, found: Audit, scratch: Scratch, output: Output, *, strict: bool
+) -> Audit:
+    """The audit of the takes, and of what was made from them: cuts, deliverables, side assets."""
+    from infra.provenance import check_local, trusted
+    from infra.store.derived import audit_derived
+    from infra.store.verify import Fault
+
+    anchors = trusted(settings.provenance)
+
+    def validate(local: Path, record: Mapping[str, Any], beside: bytes | None) -> None:
+        check_local(local, record, beside, anchors)
+
+    with Counted("verified", "record", None, output) as counted:
+        more = audit_derived(store, validator=validate, scratch=scratch, on_progress=counted.update)
+    faults = found.faults + more.faults
+    if strict:
+        faults += [Fault("orphan", path, None, "no record names it") for path in more.orphans]
+    return found._replace(faults=faults, orphans=found.orphans + more.orphans, derived=more.records)
+
+
+def _is_derived(kind: str) -> bool:
+    """Whether the fault is of what was made from takes: it is made again by the verb that made it."""
+    return kind.startswith(("derived-", "provenance-"))
 
 
 def _print(found: Audit, strict: bool, output: Output) -> None:
@@ -97,5 +130,9 @@ def _print(found: Audit, strict: bool, output: Output) -> None:
     kinds = ", ".join(
         f"{count:,} {kind}" for kind, count in Counter(fault.kind for fault in found.faults).most_common()
     )
-    counts = [plural(found.commits, "commit"), plural(len(found.faults), "fault"), plural(len(found.orphans), "orphan")]
+    if any(_is_derived(fault.kind) for fault in found.faults):
+        output.line("What was made from takes is made again by `rushes cut`, `rushes deliver` or `rushes assets`.")
+    counts = [plural(found.commits, "commit")]
+    counts += [plural(found.derived, "record")] if found.derived else []
+    counts += [plural(len(found.faults), "fault"), plural(len(found.orphans), "orphan")]
     output.line(", ".join(counts) + (f" ({kinds})" if kinds else ""))

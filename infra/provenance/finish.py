@@ -83,8 +83,9 @@ def finish(local: Path, work: Work, settings: ProvenanceSettings) -> Finished:
         if detached is not None:
             beside.append(path.with_name(path.name + DETACHED))
             beside[0].write_bytes(detached)
-        found = require_sound(path, detached=detached, trust_anchors=_anchors(settings, signer))
-        c2pa = _told(found, signer, detached)
+        anchors = None if is_test(signer) else trusted(settings)
+        by = {"certificate": "test" if is_test(signer) else "operator"}
+        c2pa = _told(check_local(path, by, detached, anchors), signer, detached)
     size, sha256 = path.stat().st_size, _sha256(path)
     told = sidecar(
         work,
@@ -114,10 +115,22 @@ def check_stored(store: Store, record: Mapping[str, Any], folder: Path | None = 
     with tempfile.TemporaryDirectory(prefix="rushes-", dir=folder) as scratch:
         local = Path(scratch) / Path(path).name
         store.fetch(path, local)
-        detached = store.read(path + DETACHED) if record["c2pa"] == "detached" else None
-        found = require_sound(local, detached=detached)
+        return check_local(local, record, store.read(path + DETACHED) if record["c2pa"] == "detached" else None)
+
+
+def check_local(
+    local: Path, record: Mapping[str, Any], detached: bytes | None = None, trust_anchors: str | None = None
+) -> Validation:
+    """Validates a copy of a signed file against what its record promises.
+
+    Raises Invalid: it is not what was signed, carries another manifest, or, where `trust_anchors` are given, an
+    operator's signature is by nobody below them.
+    """
+    found = require_sound(local, detached=detached, trust_anchors=trust_anchors)
     if record.get("manifest") not in (None, found.active):
-        raise Invalid(f"{path} carries another manifest than the one that was made for it", ("manifest.other",))
+        raise Invalid(f"{local.name} carries another manifest than the one that was made for it", ("manifest.other",))
+    if trust_anchors is not None and record.get("certificate") == "operator" and found.state != "Trusted":
+        raise Invalid(f"{local.name} is signed by nobody below provenance.trust_anchors", found.codes)
     return found
 
 
@@ -185,8 +198,9 @@ def _licence(settings: ProvenanceSettings) -> dict[str, Any]:
     return {"licence": settings.licence, "rights_basis": settings.rights_basis}
 
 
-def _anchors(settings: ProvenanceSettings, signer: Signer) -> str | None:
-    if settings.trust_anchors is None or is_test(signer):
+def trusted(settings: ProvenanceSettings) -> str | None:
+    """The certificates of `provenance.trust_anchors`. Raises SigningFailed where they cannot be read."""
+    if settings.trust_anchors is None:
         return None
     try:
         return settings.trust_anchors.read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +116,12 @@ def _steps(
     yield "decisions", store.list(f"{layout.DECISIONS}/{show}")
     for profile in store.folders(layout.DELIVERABLES):
         yield "deliverables", store.list(f"{layout.DELIVERABLES}/{profile}/{show}")
+    for kind in store.folders(layout.ASSETS):
+        yield "assets", store.list(f"{layout.ASSETS}/{kind}/{show}")
+    for cut in _cuts_of(store, show):
+        record = layout.cut_path(cut)
+        yield "cuts", (found for found in store.list(layout.cut_folder(cut)) if found.path != record)
+        yield "cuts", [found for found in [store.stat(record)] if found is not None]  # the last: it says what is in it
     for job in mixed:
         yield "quarantine", store.list(f"{layout.quarantine_folder(job.job_id)}/{show}")
         pieces = store.list(layout.pieces_folder(job.job_id))
@@ -125,6 +132,19 @@ def _steps(
         plan = layout.plan_path(job.job_id)
         yield "jobs", (found for found in store.list(layout.job_folder(job.job_id)) if found.path != plan)
         yield "jobs", [found for found in [store.stat(plan)] if found is not None]  # the last: it says whose job it is
+
+
+def _cuts_of(store: Store, show: str) -> list[str]:
+    """Cuts that show anything of the show: their films hold its pictures, whatever else they hold."""
+    found = []
+    for name in store.folders(layout.CUTS):
+        try:
+            parts = json.loads(store.read(layout.cut_path(name)))["parts"]
+            if any(part.get("show") == show for part in parts):
+                found.append(name)
+        except (NotFound, ValueError, KeyError, TypeError, AttributeError):
+            continue  # none that can be read: nobody knows what it holds
+    return found
 
 
 def _set_aside(store: Store) -> Iterator[Stat]:
