@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.report import ExitCode
 from flows.verbs.console import Output
 from flows.verbs.failure import Failure
 from flows.verbs.options import Address, Budget, Config, Gang, Gangs, Json, Layout, Quiet, Store, Verbose, check_id
@@ -62,14 +61,14 @@ def final(
     if (more := len(finals.left_out) - MOST_SAID) > 0:
         output.note(f"left out: {plural(more, 'more shot')}; --json tells all.")
     left_out = [{"show": one.show, "shot_id": one.shot_id, "why": one.why} for one in finals.left_out]
-    code = render_planned(
+    return render_planned(
         replan(opened, finals.job_id, settings),
         settings,
         output,
         budget=budget,
         more={"draft": draft, "left_out": left_out},
+        incomplete=bool(left_out),
     )
-    return ExitCode.FAULTS if code == ExitCode.DONE and left_out else code
 
 
 def _choose_draft(store: OpenStore, job_id: str | None) -> str:

@@ -73,16 +73,18 @@ def storage_options(url: str, options: StoreOptions) -> dict[str, Any] | None:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def job_id_of(catalog: str, digest: str, options: Mapping[str, Any]) -> str:
-    """`<stem>-<12 hex>`, over the catalog's bytes and the options that enter a spec_key.
+def job_id_of(catalog: str, digest: str, options: Mapping[str, Any], *, part: str = "") -> str:
+    """`<stem>-<12 hex>`, over the catalog's bytes and the options that enter a spec_key; `<stem>-<part>-<12 hex>`.
 
     Args:
         catalog: path or URL; its stem is cleaned to the letters that a job's name may have.
         digest: SHA-256 of the catalog's bytes.
         options: what else changes the pictures; must be JSON.
+        part: which part of the catalog's work this is, in a word.
     """
     name = (urlsplit(catalog).path if "://" in catalog else catalog).replace("\\", "/").rstrip("/").rpartition("/")[2]
     stem = _NOT_ID.sub("-", Path(name).stem)
-    stem = stem.strip("-._")[: 127 - _HASH_CHARACTERS] or "catalog"
+    more = f"-{part}" if part else ""
+    stem = (stem.strip("-._")[: 127 - _HASH_CHARACTERS - len(more)] or "catalog") + more
     text = json.dumps([digest, options], sort_keys=True, separators=(",", ":"))
     return f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]}"

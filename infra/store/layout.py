@@ -160,6 +160,11 @@ def finals_path(job_id: str) -> str:
     return f"{job_folder(job_id)}/final.parquet"
 
 
+def storyboard_path(job_id: str) -> str:
+    """Until when people may decide about the stills of this job."""
+    return f"{job_folder(job_id)}/storyboard.json"
+
+
 def addition_path(job_id: str, number: int) -> str:
     """Retakes, added shots and changed priorities, numbered from 1."""
     return f"{additions_folder(job_id)}/{_count(number)}.parquet"

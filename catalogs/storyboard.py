@@ -1,0 +1,103 @@
+"""A catalog in two phases: a still of each shot first, then a clip that begins with the still that people approved.
+
+Both phases are made from the same rows. A still has a shot_id of its own, `<shot_id>.still`, so that people decide
+about stills and about clips apart; it keeps the shot's seed, words and size. A clip is the shot itself as i2v.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalogs.reading import Batch
+from catalogs.refusal import Refusal, show
+from catalogs.schema import BY_NAME, FOLDER_KEY
+from catalogs.variants import derived_id, first_of_picture
+
+SUFFIX: Final = "still"
+TASK: Final = "t2v"
+LEGAL: Final = (
+    "t2v: its still is the first frame of its clip. Rows of other tasks start from something else; render them by"
+    " themselves"
+)
+Shot = tuple[str, str]
+"""show, shot_id."""
+
+
+def still_id(shot_id: str) -> str:
+    """The shot_id of a shot's still."""
+    return derived_id(shot_id, SUFFIX)
+
+
+def stills(batches: Iterable[Batch], takes: int | None = None) -> Iterator[Batch]:
+    """The catalog's first phase: one still for each shot, of variants that differ by locale alone one for all.
+
+    Args:
+        batches: of a catalog, as `read` gives them.
+        takes: of each still; as many as the row asks for by default.
+    """
+    for batch in batches:
+        shots, refused = _boarded(batch)
+        shots = shots.filter(first_of_picture(_columns(shots)).is_null())
+        shots = _with(shots, "shot_id", [still_id(name) for name in shots["shot_id"].to_pylist()])
+        shots = _with(shots, "task", ["still"] * shots.num_rows)
+        shots = _with(shots, "duration_s", [None] * shots.num_rows)
+        if takes is not None:
+            shots = _with(shots, "takes", [takes] * shots.num_rows)
+        yield Batch(_without_locales(shots), refused, batch.lost)
+
+
+def clips(batches: Iterable[Batch], pictures: Mapping[Shot, str], folder: str) -> Iterator[Batch]:
+    """The catalog's second phase: a clip for each shot whose still is approved; the others are not there.
+
+    Args:
+        batches: of the same catalog.
+        pictures: URI of the approved still, by show and shot_id of the still.
+        folder: URI of the folder that these URIs lie in: below it a still counts as its path there, so that a store
+            may move.
+    """
+    for batch in batches:
+        shots, refused = _boarded(batch)
+        first = pc.coalesce(first_of_picture(_columns(shots)), shots["shot_id"])
+        names = zip(shots["show"].to_pylist(), first.to_pylist(), strict=True)
+        found = [pictures.get((where, still_id(name))) for where, name in names]
+        shots = _with(shots, "image_uri", found)
+        shots = _with(shots, "task", ["i2v"] * shots.num_rows)
+        shots = shots.filter(shots["image_uri"].is_valid())
+        metadata = {**(shots.schema.metadata or {}), FOLDER_KEY: folder.encode()}
+        yield Batch(shots.replace_schema_metadata(metadata), refused, batch.lost)
+
+
+def _boarded(batch: Batch) -> tuple[pa.RecordBatch, list[Refusal]]:
+    """The rows that have a storyboard, and refusals of the others; one a row, as ever."""
+    task = batch.shots["task"]
+    other = np.asarray(pc.not_equal(task, TASK))
+    if not other.any():
+        return batch.shots, batch.refused
+    rows = batch.shots["row"]
+    refused = {refusal.row: refusal for refusal in batch.refused}
+    for index in np.nonzero(other)[0].tolist():
+        row = rows[index].as_py()
+        refused.setdefault(row, Refusal(row, "task", show(task[index].as_py()), LEGAL))
+    return batch.shots.filter(pa.array(~other)), [refused[row] for row in sorted(refused)]
+
+
+def _without_locales(shots: pa.RecordBatch) -> pa.RecordBatch:
+    """Nothing is said or written in a still: what is left of variants by locale is their picture."""
+    return _with(shots, "locale", [None] * shots.num_rows)
+
+
+def _columns(shots: pa.RecordBatch) -> dict[str, pa.Array]:
+    return dict(zip(shots.schema.names, shots.columns, strict=True))
+
+
+def _with(shots: pa.RecordBatch, name: str, values: list[object]) -> pa.RecordBatch:
+    index = shots.schema.get_field_index(name)
+    kind = BY_NAME[name].type if name in BY_NAME else shots.schema.field(index).type
+    arrays = [*shots.columns]
+    arrays[index] = pa.array(values, kind)
+    return pa.RecordBatch.from_arrays(arrays, schema=shots.schema)
