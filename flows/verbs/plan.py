@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.report import ExitCode, GpuSeconds, JobReport, Rows, Takes, refusal_dict
 from flows.verbs.console import Output
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from catalogs import Plan
+    from catalogs.reading import Batch
     from infra.settings import Settings
     from infra.store import Store
 
@@ -29,6 +30,22 @@ log = logging.getLogger("rushes.plan")
 
 MODEL_DEFAULTS = ("width", "height", "frames", "fps", "steps", "guidance_scale", "negative_prompt")
 """Facts of a model that fill in what a row leaves open, and so enter its keys."""
+
+
+class Part(NamedTuple):
+    """A job that renders a catalog in part, or in another form.
+
+    Attributes:
+        name: stands in the job's name, behind the catalog's.
+        rows: what becomes of the catalog's batches.
+        options: what else the rows depend on; must be JSON.
+        roots: prefixes that inputs may come from, in place of the catalog's folder.
+    """
+
+    name: str
+    rows: Callable[[Iterator[Batch]], Iterator[Batch]]
+    options: Mapping[str, Any]
+    roots: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,7 @@ def make_plan(
     enhance: str | None = None,
     preset: str | None = None,
     draft: bool = False,
+    part: Part | None = None,
 ) -> Planned:
     """Reads and validates a catalog, and plans it against what the store holds. Writes nothing.
 
@@ -113,6 +131,7 @@ def make_plan(
         enhance: what makes prompts richer, as `load_enhancer` knows it.
         preset: of the rows that name none, one of `catalogs.presets.PRESETS`.
         draft: small and in few steps, as `settings.draft` says, to choose takes from.
+        part: what is rendered of the catalog in this job, where that is not its rows as they are.
 
     Raises:
         CatalogError: it cannot be read, or lacks a required column, or there is no such preset.
@@ -138,6 +157,8 @@ def make_plan(
         # Absolute: a rank that reads an input has another working folder.
         allowed = [given_place(prefix).uri() for prefix in prefixes]
         roots = allowed if catalog is None else [folder_of(catalog).uri(), *allowed]
+        if part is not None and part.roots is not None:
+            roots = list(part.roots)
         whole = partial(
             plan,
             model_facts=facts,
@@ -146,7 +167,11 @@ def make_plan(
             enhance=load_enhancer(enhance),
             upscaler=settings.media.upscale,
         )
-        shots = partial(read, url, allow=prefixes, storage_options=access, preset=preset)
+
+        def shots() -> Iterator[Batch]:
+            rows = read(url, allow=prefixes, storage_options=access, preset=preset)
+            return rows if part is None else part.rows(rows)
+
         size = Draft(settings.draft.scale, settings.draft.steps) if draft else None
         planned = whole(shots(), done=_committed(store), draft=size)
         full = whole(shots(), done=_committed(store)) if draft else None
@@ -170,9 +195,12 @@ def make_plan(
         options["draft"] = size._asdict()
     if settings.media.upscale != LANCZOS:
         options["upscaler"] = settings.media.upscale
-    job_id = job or job_id_of(catalog or "prompt", digest, options)
+    name = catalog or "prompt"
+    if part is not None:
+        options["part"] = part.options
+    job_id = job or job_id_of(name, digest, options, part=part.name if part else "draft" if draft else "")
     origin = Origin(
-        catalog=shown_url(catalog or "prompt"),
+        catalog=shown_url(name),
         catalog_sha256=digest,
         model="default" if model in (None, "default") else location,
         options=options,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.report import ExitCode, JobReport
+from flows.report import STATES, ExitCode, JobReport
 from flows.verbs.console import Output
 from flows.verbs.options import (
     SHOT,
@@ -186,11 +187,13 @@ def render_planned(
     *,
     budget: float | None = None,
     more: Mapping[str, Any] | None = None,
+    incomplete: bool = False,
 ) -> int:
     """Renders what a plan left to do, with a progress bar, and prints how it ended. Returns the exit code.
 
     Args:
         more: what the result says besides.
+        incomplete: something was left out of the plan, so that the best end is `ExitCode.FAULTS`.
     """
     # Ray's core reads this once, when it is first imported: set later, the cluster asks for a token that nobody sends.
     os.environ.setdefault("RAY_AUTH_MODE", settings.ray.auth)
@@ -202,9 +205,18 @@ def render_planned(
     started = time.monotonic()
     with JobProgress(takes.total, output) as progress:
         report = run_job(planned, settings, budget_gpu_s=budget, on_status=progress.update)
+    if incomplete:
+        report = faulty(report)
     output.result(report.as_dict() | dict(more or {}))
     print_report(report, time.monotonic() - started, settings, output)
     return ExitCode.FAULT if report.exit is None else report.exit
+
+
+def faulty(report: JobReport) -> JobReport:
+    """The report of a job that did all it was given, and was not given all that was asked for."""
+    if report.exit != ExitCode.DONE:
+        return report
+    return replace(report, exit=ExitCode.FAULTS, state=STATES[ExitCode.FAULTS])
 
 
 def print_report(report: JobReport, wall_s: float, settings: Settings, output: Output) -> None:
