@@ -221,7 +221,8 @@ def _run(
         with Counted("delivered", "file", len(orders), output) as counted:
 
             def note(done: Done, order: Order) -> None:
-                if done.failed and done.failed[-1]["name"] == order.name:
+                last = done.failed[-1] if done.failed else {}
+                if (last.get("name"), last.get("profile")) == (order.name, order.profile.name):
                     counted.note(f"{order.item.title} as {order.profile.name}: {done.failed[-1]['error']}")
                 counted.update(done.count, order.profile.name)
 

@@ -22,7 +22,7 @@ from infra.deliver.orders import Order
 from infra.deliver.records import key_of, put, standing
 from infra.deliver.tool import Tools, version
 from infra.deliver.work import Job, Source
-from infra.media.errors import MediaError
+from infra.media.errors import EncodeError, MediaError
 from infra.media.probe import is_faststart, probe
 from infra.media.upscale import LANCZOS
 from infra.provenance import ProvenanceError, Takes, Work, check_stored, finish, marked
@@ -105,8 +105,9 @@ def _of_source(
                 done.made.append(_one(store, order, ways, source, key, takes))
             except (MediaError, ProvenanceError, NotFound) as error:
                 log.info("%s as %s", order.item.title, order.profile.name, exc_info=error)
+                why = error.message if isinstance(error, EncodeError) else str(error)
                 done.failed.append(
-                    {**order.item.source, "profile": order.profile.name, "name": order.name, "error": str(error)}
+                    {**order.item.source, "profile": order.profile.name, "name": order.name, "error": why}
                 )
             on_done(done, order)
 

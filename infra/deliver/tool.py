@@ -20,6 +20,8 @@ from infra.media.ffmpeg import ffmpeg_path
 _QUIET = ("-hide_banner", "-nostdin", "-nostats", "-y", "-filter_complex_threads", "1")
 _KEPT = 65_536  # bytes of what it said
 _NAMED = re.compile(r"^ [VAS][F.][S.][X.][B.][D.] (\S+)", re.MULTILINE)
+_SAID_BY = re.compile(r"^(?:\[[^\]]*\] ?)+")
+_NOISE = re.compile(r"Guessed Channel Layout|deprecated|Task finished|Terminating thread|thread_encoder_init|Svt\[")
 # Slowest encode that is still waited for, of AV1 or of motion interpolation on one core.
 _PIXELS_PER_S = 5e4
 
@@ -71,8 +73,16 @@ def _run(command: Sequence[str], timeout_s: float) -> str:
     text = said.decode(errors="replace")
     if code != 0:
         happened = f"did not end in {timeout_s:.0f} s" if code is None else f"ended with {code}"
+        if told := _telling(text):
+            happened += f": {told}"
         raise EncodeError(f"ffmpeg {happened}", code, "\n".join(text.splitlines()[-12:]))
     return text
+
+
+def _telling(text: str) -> str:
+    """The first lines of what ffmpeg said that speak of a fault, without who said them."""
+    lines = (_SAID_BY.sub("", line).strip() for line in text.splitlines())
+    return "; ".join(list(dict.fromkeys(line for line in lines if line and not _NOISE.search(line)))[:2])
 
 
 @cache
