@@ -111,11 +111,23 @@ DEFAULT_MODEL: Final = "default"
 """In the column `model`: the model that the job is given, as null."""
 
 TASKS: Final = tuple(TASK_TABLE)
-# Delivery profile -> tasks that can be delivered so. The one place to add a profile.
+_FILMS: Final = tuple(task for task in TASKS if task != "still")
+# Delivery profile -> tasks that can be delivered so. `infra/deliver/profiles.toml` says what each one is.
 PROFILES: Final[dict[str, tuple[str, ...]]] = {
-    "mp4": TASKS,
+    "mp4": TASKS,  # what every row has that names none; a still is then delivered as png
+    **dict.fromkeys(
+        (
+            "hevc", "av1", "prores-hq", "prores-4444", "dnxhr-hqx", "ffv1", "png-sequence", "hls", "vertical", "square",
+            "portrait-4x5", "mp4-24", "mp4-25", "mp4-30", "tiles", "sprite", "proxy", "broadcast-eu", "broadcast-uk",
+            "broadcast-us",
+        ),
+        _FILMS,
+    ),
+    "poster": TASKS,
     "png": ("still",),
-}
+}  # fmt: skip
+OWN_PROFILE: Final = "x-"
+"""Profiles of a user's own file begin so where a catalog names them: which there are is known at delivery alone."""
 
 NAME_PATTERN: Final = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\z"
 NAME_LEGAL: Final = "a letter or digit, then at most 127 of A-Z a-z 0-9 . _ -"

@@ -327,12 +327,15 @@ def _deliver(checker: Checker, values: pa.Array, cells: Cells, task: pa.Array) -
     legal = np.zeros(len(flat), bool)
     for profile, may in schema.PROFILES.items():
         legal |= _true(pc.equal(flat, profile)) & _true(pc.is_in(tasks, pa.array(may)))
+    legal |= _true(pc.match_substring_regex(flat, rf"^{schema.OWN_PROFILE}[a-z0-9.-]{{1,62}}$"))
     bad = np.zeros(len(values), bool)
     bad[parent[~legal]] = True
 
     def known(index: int) -> str:
         own = task[index].as_py()
-        return "a list of: " + ", ".join(name for name, may in schema.PROFILES.items() if own in may)
+        return (
+            "a list of: " + ", ".join(name for name, may in schema.PROFILES.items() if own in may) + ", or x-… of yours"
+        )
 
     checker.refuse("deliver", bad, cells, known)
     return values

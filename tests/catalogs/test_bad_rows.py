@@ -127,6 +127,7 @@ BAD: list[tuple[str, pa.DataType, Any, Any, str]] = [
     ("deadline", I64, None, 1_700_000_000, "a time in UTC"),
     ("not_before", pa.timestamp("ms"), dt.datetime(2026, 1, 1), 2**60, "a time in UTC"),
     ("deliver", pa.list_(TEXT), ["mp4"], ["betamax"], "a list of: mp4"),
+    ("deliver", pa.list_(TEXT), ["hls", "x-house"], ["x-"], "x-… of yours"),
     ("deliver", pa.list_(TEXT), [], ["mp4", None], "a list of texts"),
     ("deliver", pa.list_(TEXT), None, ["png"], "a list of: mp4"),
     ("deliver", TEXT, '["mp4"]', "mp4", "a list of texts"),
