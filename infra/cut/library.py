@@ -64,7 +64,8 @@ class Library:
             names = ", ".join("/".join(shot) for shot in found[:5])
             raise TakeMissing(f"{where} names {ref.name!r}, and several shows have it: {names}", "Write show/shot_id.")
         if not found:
-            near = get_close_matches(ref.name, ["/".join(shot) for shot in known], n=3, cutoff=0.4)
+            called = "/".join(name for name in (ref.show, ref.shot_id) if name is not None)
+            near = get_close_matches(called, ["/".join(shot) for shot in known], n=3, cutoff=0.4)
             raise TakeMissing(
                 f"{where} names {ref.name!r}, and the store has no take of such a shot",
                 f"Near it: {', '.join(near)}." if near else "`rushes status` shows what the store has.",
