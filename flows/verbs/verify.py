@@ -106,7 +106,9 @@ def _with_derived(
     faults = found.faults + more.faults
     if strict:
         faults += [Fault("orphan", path, None, "no record names it") for path in more.orphans]
-    return found._replace(faults=faults, orphans=found.orphans + more.orphans, derived=more.records)
+    if more.records:
+        output.note(f"looked at {plural(more.records, 'record')} of cuts, deliverables and side assets")
+    return found._replace(faults=faults, orphans=found.orphans + more.orphans)
 
 
 def _is_derived(kind: str) -> bool:
@@ -132,7 +134,5 @@ def _print(found: Audit, strict: bool, output: Output) -> None:
     )
     if any(_is_derived(fault.kind) for fault in found.faults):
         output.line("What was made from takes is made again by `rushes cut`, `rushes deliver` or `rushes assets`.")
-    counts = [plural(found.commits, "commit")]
-    counts += [plural(found.derived, "record")] if found.derived else []
-    counts += [plural(len(found.faults), "fault"), plural(len(found.orphans), "orphan")]
+    counts = [plural(found.commits, "commit"), plural(len(found.faults), "fault"), plural(len(found.orphans), "orphan")]
     output.line(", ".join(counts) + (f" ({kinds})" if kinds else ""))

@@ -45,7 +45,6 @@ class Audit(NamedTuple):
     commits: int  # readable ones
     faults: list[Fault]
     orphans: list[str]
-    derived: int = 0  # readable records of cuts, deliverables and assets: `infra.store.derived` looks at them
 
 
 def audit(
