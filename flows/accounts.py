@@ -60,6 +60,7 @@ def takes_of_run(live: LiveJob) -> Takes:
         committed=counts.get("committed", 0),
         cached=counts.get("cached", 0),
         quarantined=counts.get("quarantined", 0),
+        skipped=counts.get("skipped", 0),
     )
 
 

@@ -66,18 +66,25 @@ class Shard:
     failed: int = 0
     before: int = 0
     """Takes that were settled when this run began."""
+    skipped: int = 0
+    """Takes that are not wanted any more, because enough others of their shots have passed."""
+
+    @property
+    def settled(self) -> int:
+        """Takes of which nothing more is to come."""
+        return self.done + self.failed + self.skipped
 
     @property
     def state(self) -> str:
         """done, failed (finished, with takes given up), running or waiting."""
-        if self.done + self.failed >= self.total:
+        if self.settled >= self.total:
             return "failed" if self.failed else "done"
-        return "running" if self.running or self.done + self.failed > self.before else "waiting"
+        return "running" if self.running or self.settled > self.before else "waiting"
 
     @property
     def percent(self) -> float:
         """How much of it is settled, 0 to 100."""
-        return 100.0 if not self.total else 100.0 * (self.done + self.failed) / self.total
+        return 100.0 if not self.total else 100.0 * self.settled / self.total
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class JobView:
     def percent(self) -> float:
         """How much of the job is settled, 0 to 100."""
         total = self.takes.get("total", 0)
-        settled = self.takes.get("committed", 0) + self.takes.get("quarantined", 0)
+        settled = sum(self.takes.get(name, 0) for name in ("committed", "quarantined", "skipped"))
         return 100.0 if not total else 100.0 * settled / total
 
 
@@ -181,6 +188,7 @@ def _head(view: JobView) -> str:
         f"`{'█' * filled}{'░' * (BAR_WIDTH - filled)}` **{view.percent:.0f} %** ·"
         f" {t.get('committed', 0):,} of {t.get('total', 0):,} takes committed"
         + (f" · **{t['quarantined']:,} quarantined**" if t.get("quarantined") else "")
+        + (f" · {t['skipped']:,} not needed" if t.get("skipped") else "")
         + (f" · {t['running']:,} running" if t.get("running") else "")
         + (f" · {t['pending']:,} pending" if t.get("pending") else ""),
     ]

@@ -149,6 +149,9 @@ def _rows(
     for name, column in values.items():
         field = takes.schema.field(name)
         takes = takes.set_column(takes.column_names.index(name), field, [pa.array(column, field.type)])
+    if "keep" in takes.column_names:  # each of these was chosen: none is spared because another has passed
+        field = takes.schema.field("keep")
+        takes = takes.set_column(takes.column_names.index("keep"), field, pa.nulls(takes.num_rows, field.type))
     return takes
 
 

@@ -100,8 +100,8 @@ class LiveJob:
             number = int(entry["shard"])
             shard = self._shards.get(number)
             if shard is not None:
-                done, failed = int(entry.get("done", 0)), int(entry.get("failed", 0))
-                shards[number] = replace(shard, done=done, running=int(entry.get("running", 0)), failed=failed)
+                counts = {name: int(entry.get(name, 0)) for name in ("done", "running", "failed", "skipped")}
+                shards[number] = replace(shard, **counts)
         with self._lock:
             # A dispatcher that has not read the plan yet knows of no takes.
             known = takes_of(status) if status.get("takes", {}).get("total") else self._status["takes"]
@@ -294,12 +294,17 @@ def refused_row(refusal: Any) -> Failure:
     )
 
 
-def shards_of(takes: pa.Table, settled: frozenset[tuple[str, str, int]] = frozenset()) -> dict[int, Shard]:
+def shards_of(
+    takes: pa.Table,
+    settled: frozenset[tuple[str, str, int]] = frozenset(),
+    skipped: frozenset[tuple[str, str, int]] = frozenset(),
+) -> dict[int, Shard]:
     """The shards of a plan that have something to render, by number.
 
     Args:
         takes: a plan's takes: show, shot_id, take, shard, cached (of this moment).
         settled: takes given up in the newest round, as (show, shot_id, take).
+        skipped: takes that are not wanted any more.
     """
     columns = takes.select(["show", "shot_id", "take", "shard", "cached"])
     shots: dict[int, tuple[str, str]] = {}
@@ -308,15 +313,23 @@ def shards_of(takes: pa.Table, settled: frozenset[tuple[str, str, int]] = frozen
         for show, shot, take, shard, cached in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             first, _ = shots.get(shard, (shot, shot))
             shots[shard] = (first, shot)
-            known = counts.setdefault(shard, [0, 0, 0])
+            known = counts.setdefault(shard, [0, 0, 0, 0])
             known[0] += 1
             known[1] += bool(cached)
             known[2] += not cached and (show, shot, take) in settled
+            known[3] += not cached and (show, shot, take) in skipped
     digits = max(3, len(str(max(counts, default=0))))
     return {
-        n: Shard(_shard_name(n, digits, shots[n], total), total, done=done, failed=failed, before=done + failed)
-        for n, (total, done, failed) in sorted(counts.items())
-        if done + failed < total
+        n: Shard(
+            _shard_name(n, digits, shots[n], total),
+            total,
+            done=done,
+            failed=failed,
+            before=done + failed + spared,
+            skipped=spared,
+        )
+        for n, (total, done, failed, spared) in sorted(counts.items())
+        if done + failed + spared < total
     }
 
 

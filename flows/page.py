@@ -89,7 +89,7 @@ class JobPage:
     async def put_shard(self, task_run_id: UUID, shard: Shard) -> None:
         """The progress of one shard at work, on its own task run."""
         failed = f", {shard.failed} quarantined" if shard.failed else ""
-        text = f"{shard.name}: {shard.done + shard.failed} of {shard.total}{failed}"
+        text = f"{shard.name}: {shard.settled} of {shard.total}{failed}"
         await self._put(f"shard {task_run_id}", "progress", round(shard.percent, 1), text, task_run_id=task_run_id)
 
     def tell(self) -> None:
@@ -130,6 +130,8 @@ class JobPage:
                 payload = {k: event.get(k) for k in ("show", "shot_id", "take", "error_class", "attempt", "gpu_s")}
                 part = f"take.{name}".replace(" ", ".")
                 self.milestone("rushes.take.quarantined", {**payload, "message": message}, part=part)
+        elif kind == "enough":
+            self._line(logging.INFO, "%s: %s", name, event.get("message"))
         elif kind == "retry":
             self._line(logging.INFO, "%s: tried again, %s: %s", name, event.get("error_class"), event.get("message"))
         elif kind in TROUBLE:

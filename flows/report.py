@@ -41,17 +41,21 @@ STATES = {
 
 @dataclass(frozen=True)
 class Takes:
-    """Counts of a job's takes. `committed` = `rendered` + `cached`; `pending` is what is left of `total`."""
+    """Counts of a job's takes. `committed` = `rendered` + `cached`; `pending` is what is left of `total`.
+
+    `skipped` are not to be rendered, because enough others of their shots have passed (the column `keep`).
+    """
 
     total: int = 0
     committed: int = 0
     rendered: int = 0
     cached: int = 0
     quarantined: int = 0
+    skipped: int = 0
     pending: int = 0
 
     @classmethod
-    def of(cls, *, total: int, committed: int, cached: int = 0, quarantined: int = 0) -> Takes:
+    def of(cls, *, total: int, committed: int, cached: int = 0, quarantined: int = 0, skipped: int = 0) -> Takes:
         """Fills in what follows from the other counts."""
         return cls(
             total=total,
@@ -59,8 +63,13 @@ class Takes:
             rendered=max(0, committed - cached),
             cached=min(cached, committed),
             quarantined=quarantined,
-            pending=max(0, total - committed - quarantined),
+            skipped=skipped,
+            pending=max(0, total - committed - quarantined - skipped),
         )
+
+    def as_dict(self) -> dict[str, int]:
+        """The object that `--json` prints. `skipped` is there only where takes were."""
+        return {name: number for name, number in asdict(self).items() if number or name != "skipped"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ class JobReport:
             "state": self.state,
             "exit": None if self.exit is None else int(self.exit),
             "board": self.board,
-            "takes": asdict(self.takes),
+            "takes": self.takes.as_dict(),
             "rows": {"total": self.rows.total, "refused": [refusal_dict(row) for row in self.rows.refused]},
             "gpu_s": {key: round(value, 3) for key, value in asdict(self.gpu_s).items()},
         }

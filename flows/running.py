@@ -158,7 +158,7 @@ class Run:
             self.job_id,
             self.store.url,
             run=lease.epoch,
-            shards=shards_of(now, frozenset(given_up)),
+            shards=shards_of(now, frozenset(given_up), self.planned.skipped),
             takes=asdict(self.planned.takes()),
             failures=[*earlier, *(refused_row(row) for row in self.planned.plan.refused)],
             price=price_of(self.settings),
@@ -317,6 +317,7 @@ class Run:
             committed=counts.committed,
             cached=int(note.get("cached", 0)),
             quarantined=counts.quarantined,
+            skipped=counts.skipped,
         )
         return report(self.planned, takes, books_of(followed.info), ExitCode(followed.exit_code), None)
 

@@ -27,7 +27,7 @@ MOST_TAKES = 2000
 """A page of more cards is slow to search; the rest are counted, and are in the manifest."""
 INLINE_POSTER_BYTES = 16_384
 STATE_COLOURS = {"committed": "#57c785", "running": "#f2c14e", "quarantined": "#ff7b72", "pending": "#3a404c"}
-ORDER = ("committed", "running", "pending", "quarantined")
+ORDER = ("committed", "running", "pending", "quarantined", "skipped")
 VERDICTS = ("approved", "rejected", "retake")
 
 
@@ -36,7 +36,7 @@ class BoardTake:
     """One card.
 
     Attributes:
-        state: pending, running, committed or quarantined.
+        state: pending, running, committed, quarantined, or skipped, because enough others of its shot have passed.
         encoded_prompt: what was encoded of it, where that is more than the prompt.
         parent: the row with variants that this one was made from.
         scene, camera, identity: what it shows, from where, and whom, as the catalog says.

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from infra.store import layout
@@ -20,6 +20,7 @@ from infra.store.commits import committed_keys, read_many
 from infra.store.decisions import Decision, TakeName, read_decision
 from infra.store.errors import Damaged
 from infra.store.jobs import current_round, quarantined
+from infra.store.keeping import has_passed, keep_of
 from infra.store.selection import Candidates, Chosen, choose_of, job_keys, passed, rank_of
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class JobTakes:
             return
         takes: pa.Table = read_takes(self.store, self.job_id)
         self._keys = job_keys(self.store, self.job_id, takes)
-        columns = [name for name in (*SHOWN, "tags") if name in takes.column_names]
+        columns = [name for name in (*SHOWN, "tags", "takes", "keep") if name in takes.column_names]
         self._rows = takes.select(columns).to_pylist()
         self._seen = seen
 
@@ -203,6 +204,7 @@ class JobTakes:
             shots[name].takes.append(TakeView(row, key, state, commit, said))
         for shot in shots.values():
             shot.takes.sort(key=lambda take: take.row["take"])
+            _spare(shot.takes)
             yield shot
 
 
@@ -213,7 +215,7 @@ def counts(shots: list[ShotView]) -> dict[str, dict[str, int]]:
     states = [shot.state for shot in shots]
     return {
         "shots": {name: states.count(name) for name in ("todo", "wip", "retake", "approved")},
-        "takes": {n: sum(t.state == n for t in takes) for n in ("committed", "pending", "quarantined")},
+        "takes": {n: sum(t.state == n for t in takes) for n in ("committed", "pending", "quarantined", "skipped")},
         "verdicts": {name: verdicts.count(name) for name in ("approved", "rejected", "retake")},
     }
 
@@ -221,6 +223,17 @@ def counts(shots: list[ShotView]) -> dict[str, dict[str, int]]:
 def version_of(answer: Mapping[str, Any]) -> str:
     """A short name for what an answer says: equal answers, equal names."""
     return hashlib.sha256(json.dumps(answer, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _spare(takes: list[TakeView]) -> None:
+    """Takes of one shot that will not be rendered, because enough of the others have passed, are skipped."""
+    wanted = [keep_of(take.row) for take in takes]
+    passes = sum(
+        take.commit is not None and has_passed(take.commit) for take, keep in zip(takes, wanted, strict=True) if keep
+    )
+    for place, (take, keep) in enumerate(zip(takes, wanted, strict=True)):
+        if keep is not None and passes >= keep and take.state == "pending":
+            takes[place] = replace(take, state="skipped")
 
 
 def _reasons(commit: Mapping[str, Any]) -> list[str]:

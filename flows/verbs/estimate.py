@@ -38,8 +38,8 @@ def shapes_of(planned: Planned) -> list[ShapeRow]:
     names = ["render_width", "render_height", "render_frames"]
     takes = planned.plan.takes.select([*names, "shard", "tokens", "cost_gpu_s", "cached", "show", "shot_id", "take"])
     takes = takes.filter(pc.invert(takes["cached"]))
-    if planned.quarantined and takes.num_rows:
-        given_up = pa.array(["/".join(map(str, key)) for key in planned.quarantined])
+    if (settled := planned.quarantined | planned.skipped) and takes.num_rows:
+        given_up = pa.array(["/".join(map(str, key)) for key in settled])
         keys = pc.binary_join_element_wise(takes["show"], takes["shot_id"], pc.cast(takes["take"], pa.string()), "/")
         takes = takes.filter(pc.invert(pc.is_in(keys, given_up)))
     groups = takes.group_by(names).aggregate(
@@ -83,6 +83,7 @@ def print_plan(
     output.line(f"store     {planned.store.url}")
     parts = [f"{counts.cached:,} cached"] if counts.cached else []
     parts += [f"{counts.quarantined:,} quarantined"] if counts.quarantined else []
+    parts += [f"{counts.skipped:,} not needed"] if counts.skipped else []
     output.line(f"takes     {counts.total:,}: {', '.join([*parts, f'{counts.pending:,} to render'])}")
     if not counts.pending:
         output.line("Nothing is left to render.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from flows.report import FORMAT, ExitCode
 from flows.verbs.console import Output
 from flows.verbs.options import Config, Json, Quiet, Store, Verbose
@@ -31,7 +29,7 @@ def jobs(store: Store, config: Config = None, as_json: Json = False, quiet: Quie
                 "job_id": ledger.job_id,
                 "state": state,
                 "exit": exit_code,
-                "takes": asdict(ledger.counts()),
+                "takes": ledger.counts().as_dict(),
                 "round": ledger.round,
                 "catalog": ledger.origin.catalog if ledger.origin else None,
                 "changed": None if renewed is None else renewed.isoformat(timespec="seconds"),

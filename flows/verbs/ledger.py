@@ -45,6 +45,7 @@ class Ledger:
         booked: the job's own books, where it left them in its lease: rendered, failed, duplicate, cached.
         board: whether there is a board.
         pause: who asked for the job to be paused, while it stands so in the store.
+        skipped: takes that are not wanted any more, because enough others of their shots have passed.
     """
 
     store: Store
@@ -62,6 +63,7 @@ class Ledger:
     booked: Mapping[str, float]
     board: bool
     pause: Pause | None = None
+    skipped: int = 0
 
     @classmethod
     def read(cls, store: Store, job_id: str, *, costs: bool = True, committed: set[str] | None = None) -> Ledger:
@@ -114,6 +116,7 @@ class Ledger:
             booked=dict(lease.note.get("gpu_s") or {}) if lease is not None else {},
             board=store.stat(layout.board_path(job_id)) is not None,
             pause=read_pause(store, job_id) if lease is not None and not lease.final else None,
+            skipped=_skipped(store, takes, keys, done, frozenset(newest), manifest),
         )
 
     @property
@@ -127,7 +130,8 @@ class Ledger:
 
         committed = pc.sum(self.done).as_py() or 0
         cached = pc.sum(pc.and_(self.takes["cached"], self.done)).as_py() or 0
-        return Takes.of(total=len(self.done), committed=committed, cached=cached, quarantined=len(self.quarantined))
+        counts = {"quarantined": len(self.quarantined), "skipped": self.skipped}
+        return Takes.of(total=len(self.done), committed=committed, cached=cached, **counts)
 
     def gpu_seconds(self) -> GpuSeconds:
         """What the job has cost so far."""
@@ -285,6 +289,25 @@ def _keys(takes: pa.Table, manifest: pa.Table | None) -> pa.ChunkedArray:
     later = dict(zip(names_of(manifest), manifest["spec_key"].to_pylist(), strict=True))
     pairs = zip(names_of(takes), keys.to_pylist(), strict=True)
     return pa.chunked_array([pa.array([later.get(name) if key is None else key for name, key in pairs], pa.string())])
+
+
+def _skipped(
+    store: Store, takes: pa.Table, keys: pa.ChunkedArray, done: pa.ChunkedArray,
+    quarantined: frozenset[tuple[str, str, int]], manifest: pa.Table | None,
+) -> int:  # fmt: skip
+    """How many takes are not wanted any more; the manifest knows verdicts that need not be read again."""
+    from flows.keeping import has_keep
+    from infra.store.keeping import kept
+
+    if not has_keep(takes):
+        return 0
+    known: dict[str, str | None] = {}
+    if manifest is not None and "quality_verdict" in manifest.column_names:
+        rows = zip(manifest["spec_key"].to_pylist(), manifest["quality_verdict"].to_pylist(), strict=True)
+        known = {key: verdict for key, verdict in rows if key and verdict}
+    standing = [number for number, is_done in enumerate(done.to_pylist()) if is_done]
+    given_up = [number for number, name in enumerate(names_of(takes)) if name in quarantined]
+    return len(kept(store, takes, keys.to_pylist(), done=standing, given_up=given_up, verdicts=known).skipped)
 
 
 def _costs(store: Store, keys: pa.ChunkedArray, manifest: pa.Table | None) -> pa.Table:

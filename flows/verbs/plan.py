@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.report import ExitCode, GpuSeconds, JobReport, Rows, Takes, refusal_dict
@@ -96,7 +96,15 @@ class Planned:
         """Counts before anything renders."""
         total = self.plan.takes.num_rows
         cached = cached_count(self.plan)
-        return Takes.of(total=total, committed=cached, cached=cached, quarantined=len(self.quarantined))
+        counts = {"quarantined": len(self.quarantined), "skipped": len(self.skipped)}
+        return Takes.of(total=total, committed=cached, cached=cached, **counts)
+
+    @cached_property
+    def skipped(self) -> frozenset[tuple[str, str, int]]:
+        """Takes that are not wanted any more, because enough others of their shots have passed."""
+        from flows.keeping import skipped_of
+
+        return skipped_of(self.store, self.plan.takes, self.quarantined, self.facts)
 
     def rows(self) -> Rows:
         """The catalog's rows and the refused ones."""

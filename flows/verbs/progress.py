@@ -75,12 +75,14 @@ class Counted:
 def job_details(status: Mapping[str, Any]) -> tuple[int, str]:
     """How many takes a running job has settled, and what else to say, from its dispatcher's status."""
     takes = status.get("takes", {})
-    settled = sum(int(takes.get(name, 0)) for name in ("committed", "cached", "quarantined"))
+    settled = sum(int(takes.get(name, 0)) for name in ("committed", "cached", "quarantined", "skipped"))
     parts = [f"following {status['following']}"] if status.get("following") else []
     if running := takes.get("running"):
         parts.append(f"{running} rendering")
     if failed := takes.get("quarantined"):
         parts.append(f"{failed} quarantined")
+    if skipped := takes.get("skipped"):
+        parts.append(f"{skipped} not needed")
     for entry in list(status.get("running", ()))[:1]:
         if entry.get("steps"):
             parts.append(

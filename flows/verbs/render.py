@@ -242,6 +242,8 @@ def print_report(report: JobReport, wall_s: float, settings: Settings, output: O
         where = f"{report.store} --job {report.job_id}"
         output.line(f"{plural(takes.quarantined, 'take')} quarantined. Why: rushes status {where}")
         output.line(f"Again, when the reason is gone: rushes retry {where}")
+    if takes.skipped:
+        output.line(f"{plural(takes.skipped, 'take')} not needed: enough others of their shots have passed.")
     if takes.pending:
         output.line(f"{plural(takes.pending, 'take')} not rendered; the same command again goes on with them.")
     if report.error:

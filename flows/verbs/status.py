@@ -43,7 +43,8 @@ def status(
         if page := ledger.lease.note.get("run_page"):
             output.line(f"          {page}")
     counts = f"{takes.committed:,} of {takes.total:,} committed ({takes.rendered:,} rendered, {takes.cached:,} cached)"
-    output.line(f"takes     {counts}, {takes.quarantined:,} quarantined, {takes.pending:,} pending")
+    skipped = f", {takes.skipped:,} not needed" if takes.skipped else ""
+    output.line(f"takes     {counts}, {takes.quarantined:,} quarantined{skipped}, {takes.pending:,} pending")
     spent = money(gpu_s.spent, settings.price)
     parts = f"{gpu_s.rendered:,.1f} rendered, {gpu_s.failed:,.1f} failed, {gpu_s.duplicate:,.1f} duplicate"
     output.line(f"GPU s     {parts}; {gpu_s.cached:,.1f} saved by the cache" + (f"; spent {spent}" if spent else ""))

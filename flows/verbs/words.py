@@ -56,4 +56,6 @@ def summary(report: JobReport) -> str:
     counts = f"{takes.committed:,} of {plural(takes.total, 'take')} committed"
     if takes.quarantined:
         counts += f", {takes.quarantined:,} quarantined"
+    if takes.skipped:
+        counts += f", {takes.skipped:,} not needed"
     return f"{report.job_id}: {report.state}; {counts}, {takes.pending:,} pending"

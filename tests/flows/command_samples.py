@@ -100,15 +100,16 @@ def plan_into(out: Path, catalog: Path, model: Path, **options: Any) -> Planned:
 
 
 def commit(
-    planned: Planned, row: Mapping[str, Any], folder: Path, *, gpu_s: float = 2.0, film: bytes | None = None
-) -> str:
-    """Commits a take with bytes in place of a film; returns the media's path."""
+    planned: Planned, row: Mapping[str, Any], folder: Path, *, gpu_s: float = 2.0, film: bytes | None = None,
+    **more: Any,
+) -> str:  # fmt: skip
+    """Commits a take with bytes in place of a film; returns the media's path. more: what else the commit holds."""
     local = folder / f"{row['shot_id']}-{row['take']}.bin"
     local.write_bytes(film or f"film of {row['spec_key']}".encode())
     media = {name: row[name] for name in ("width", "height", "frames", "fps")}
     names = ("spec_key", "picture_key", "show", "shot_id", "revision", "take", "seed")
     record = {name: row[name] for name in names} | {"media": media, "gang": 1, "layout": "", "attempt": 1}
-    published = publish(planned.store, local=local, record=record | {"gpu_s": gpu_s, "epoch": 1})
+    published = publish(planned.store, local=local, record=record | {"gpu_s": gpu_s, "epoch": 1} | more)
     return str(published.commit["media"]["path"])
 
 

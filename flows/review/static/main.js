@@ -62,7 +62,7 @@ async function look() {
   const { shots, takes } = told.counts;
   byId("counts").textContent =
     Object.entries(shots).map(([name, number]) => `${number} ${name}`).join(" · ") +
-    ` — ${takes.committed} of ${takes.committed + takes.pending + takes.quarantined} takes`;
+    ` — ${takes.committed} of ${takes.committed + takes.pending + takes.quarantined + takes.skipped} takes`;
   const before = sections.size;
   for (const shot of told.shots) takeIn(shot);
   if (sections.size !== before || !placed.length) rearrange();
