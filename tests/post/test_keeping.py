@@ -103,7 +103,7 @@ def test_what_is_skipped_is_what_a_walk_over_the_shots_finds(shots: Any, data: A
             rows.append(row)
             if copies:
                 rows.append(row | {"shot_id": f"q{number}", "picture_of": f"p{number}"})
-    for number, row in enumerate(rows):
+    for number in range(len(rows)):
         fate = data.draw(st.sampled_from(["pass", "retry", "escalate", None, "open", "given up"]))
         if fate == "given up":
             given_up.add(number)
