@@ -158,6 +158,8 @@ def _serve(
         webbrowser.open(url)
     try:
         server.run(sockets=[listener])
+    except KeyboardInterrupt:  # the way to end it
+        output.note("The review has ended; what was decided is in the store.")
     finally:
         listener.close()
     return ExitCode.DONE
