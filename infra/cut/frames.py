@@ -62,7 +62,7 @@ def whole_frames(value: float | Fraction, rate: Fraction, fps: Fraction, what: s
     return int(frames)
 
 
-def as_speed(value: float | Fraction, what: str) -> Fraction:
+def as_speed(value: float | Fraction | str, what: str) -> Fraction:
     """A speed as a fraction: 1 plays as rendered, 0 holds one frame. BadTimeline below 0 and above 100."""
     try:
         speed = Fraction(value).limit_denominator(_SPEED_PARTS)
@@ -70,10 +70,10 @@ def as_speed(value: float | Fraction, what: str) -> Fraction:
         raise BadTimeline(f"{what}: {value!r} is no speed") from error
     if speed < 0:
         raise BadTimeline(
-            f"{what} plays backwards, at {float(value):g} times its speed", "Give a speed of 0 (a held frame) or more."
+            f"{what} plays backwards, at {float(speed):g} times its speed", "Give a speed of 0 (a held frame) or more."
         )
     if speed > 100:
-        raise BadTimeline(f"{what} plays at {float(value):g} times its speed; 100 is the most")
+        raise BadTimeline(f"{what} plays at {float(speed):g} times its speed; 100 is the most")
     return speed
 
 

@@ -84,7 +84,7 @@ class Pictures:
         width, height, left, top = fitted(frame.width, frame.height, *self._size)
         if (frame.width, frame.height) != (width, height) or frame.format.name != "yuv420p":
             frame = frame.reformat(width, height, "yuv420p", interpolation=Interpolation.LANCZOS)
-        return padded(frame.to_ndarray(), self._size, left, top)
+        return padded(frame.to_ndarray().astype(np.uint8, copy=False), self._size, left, top)
 
     def _still(self, content: Take | Card | Solid) -> npt.NDArray[np.uint8]:
         width, height = self._size
@@ -141,7 +141,7 @@ def from_rgb(picture: npt.NDArray[np.uint8]) -> Planes:
         dst_color_range=ColorRange.MPEG,
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
     )
-    return made.to_ndarray()
+    return made.to_ndarray().astype(np.uint8, copy=False)
 
 
 def mixed(one: Planes, other: Planes, share: Fraction) -> Planes:

@@ -20,6 +20,8 @@ from infra.cut.segments import PICTURES
 from infra.cut.sound import Sound
 from infra.cut.timeline import Card, Solid, Take, Timeline
 from infra.cut.titles import Fonts
+from infra.provenance import Finished, check_stored
+from infra.provenance_settings import ProvenanceSettings
 from infra.store import layout
 from infra.store.commits import tool_versions
 from infra.store.conditional import create_or_read, replace_or_read
@@ -59,8 +61,10 @@ def read(store: Store, name: str) -> Standing:
     return Standing(record if isinstance(record, dict) and record.get("format") == FORMAT else None, tag)
 
 
-def recipe_of(timeline: Timeline, fonts: Fonts, encoder: Encoder, sound: Sound | None) -> str:
-    """SHA-256 over all that a cut is made from: the same recipe gives the same film."""
+def recipe_of(
+    timeline: Timeline, fonts: Fonts, encoder: Encoder, sound: Sound | None, provenance: ProvenanceSettings
+) -> str:
+    """SHA-256 over all that a cut is made from, and how it is signed: the same recipe gives the same film."""
     parts = []
     for part in timeline.parts:
         told = {"kind": part.kind, "frames": part.frames, "in": part.source_in, "speed": str(part.speed)}
@@ -78,14 +82,14 @@ def recipe_of(timeline: Timeline, fonts: Fonts, encoder: Encoder, sound: Sound |
         "film": [timeline.width, timeline.height, str(timeline.fps), timeline.start],
         "parts": parts,
         "sound": None if sound is None else sound.recipe(),
+        "provenance": provenance.model_dump(mode="json"),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def is_whole(store: Store, record: Mapping[str, Any]) -> bool:
     """Whether the film and the timeline files of a record are there, in the size that it names."""
-    files = [record.get("film"), *(record.get("timeline") or {}).values()]
-    for file in files:
+    for file in _named(record):
         found = store.stat(file["path"]) if isinstance(file, dict) and isinstance(file.get("path"), str) else None
         if found is None or found.size != file["bytes"]:
             return False
@@ -93,11 +97,14 @@ def is_whole(store: Store, record: Mapping[str, Any]) -> bool:
 
 
 def publish(
-    store: Store, timeline: Timeline, film: Film, recipe: str, standing: Standing, folder: Path
+    store: Store, timeline: Timeline, film: Film, signed: Finished, recipe: str, standing: Standing, folder: Path
 ) -> Mapping[str, Any]:
     """Put film, encoded parts and timeline files, then the record; then remove what only the cut before named.
 
+    What is `signed` is read back from the store before the record is put.
+
     Raises:
+        Invalid: it does not read back as it was signed.
         CutError: somebody else wrote a cut of this name meanwhile. Ours is not in the store then.
         StoreError: as of the store's verbs.
     """
@@ -129,16 +136,22 @@ def publish(
         local = folder / f"timeline{suffix}"
         local.write_text(text, encoding="utf-8")
         files[kind] = _put(store, name, "timeline", local)
+    stored = _put(store, name, "film", film.path)
+    provenance = signed.at(stored["path"])
+    for file, local in zip(provenance["files"], signed.beside, strict=True):
+        store.write_file(file["path"], local, sha256=file["sha256"])
+    check_stored(store, provenance, folder)
     record = {
         "format": FORMAT,
         "name": name,
         "recipe": recipe,
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "film": _put(store, name, "film", film.path) | _form(timeline) | {"audio": film.sound},
+        "film": stored | _form(timeline) | {"audio": film.sound},
         "parts": parts_of(timeline, film),
         "segments": segments,
         "timeline": files,
         "captions": [],
+        "provenance": provenance,
         "tools": tool_versions(),
     }
     _settle(store, name, json.dumps(record, indent=1, ensure_ascii=False).encode(), standing)
@@ -224,8 +237,13 @@ def _clean(store: Store, name: str, record: Mapping[str, Any], standing: Standin
             store.delete(found.path)
 
 
+def _named(record: Mapping[str, Any]) -> list[Any]:
+    """What a record names with a path and a size: film, timeline files, sidecars."""
+    beside = (record.get("provenance") or {}).get("files") or ()
+    return [record.get("film"), *(record.get("timeline") or {}).values(), *beside]
+
+
 def _files(record: Mapping[str, Any]) -> set[str]:
-    """Film and timeline files of a record, as far as they lie in its own folder."""
-    files = [record.get("film"), *(record.get("timeline") or {}).values()]
-    paths = {str(file["path"]) for file in files if isinstance(file, dict) and "path" in file}
+    """Film, timeline files and sidecars of a record, as far as they lie in its own folder."""
+    paths = {str(file["path"]) for file in _named(record) if isinstance(file, dict) and "path" in file}
     return {path for path in paths if path.startswith(f"{layout.cut_folder(str(record.get('name')))}/")}

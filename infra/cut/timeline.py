@@ -47,10 +47,9 @@ class Take:
         """From its commit; `rate` is the exact one of its film."""
         media = commit["media"]
         return cls(
-            *(commit[name] for name in ("show", "shot_id", "take", "revision", "spec_key")),
-            *(media[name] for name in ("path", "sha256", "width", "height", "frames")),
-            fps=rate,
-        )
+            commit["show"], commit["shot_id"], commit["take"], commit["revision"], commit["spec_key"],
+            media["path"], media["sha256"], media["width"], media["height"], media["frames"], rate,
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
