@@ -163,7 +163,8 @@ HANDED_THROUGH: Final = (
 # Columns that a take gets later: in the manifest, and on the board that is drawn from it.
 LATER_COLUMNS: Final = (
     "state", "media", "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality",
-    "quality_verdict", "quality_reasons", "quality_rank", "poster", "poster_jpeg", "gang", "layout", "log", "message", "replay",
+    "quality_verdict", "quality_reasons", "quality_rank", "poster", "poster_jpeg", "gang", "layout", "log", "message",
+    "replay",
 )  # fmt: skip
 RESERVED: Final = frozenset(PLAN_COLUMNS) | frozenset(LATER_COLUMNS) | frozenset(BY_NAME) | frozenset(VARIANT_COLUMNS)
 
