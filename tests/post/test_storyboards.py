@@ -82,9 +82,8 @@ def test_it_waits_for_people_and_renders_what_they_ask_for_again(
     monkeypatch.setattr("flows.verbs.storyboard.time.sleep", lambda _: next(script)(farm.jobs[0]))
     ran = run(capsys, *words, "--json")
     assert ran.code == 0 and next(script, None) is None
-    assert farm.rendered == [
-        *((f"s{n}.still", 1) for n in range(3)), ("s1.still", 2), *((f"s{n}", take) for n in range(3) for take in (1, 2))
-    ]  # fmt: skip
+    stills, clips = [(f"s{n}.still", 1) for n in range(3)], [(f"s{n}", take) for n in range(3) for take in (1, 2)]
+    assert farm.rendered == [*stills, ("s1.still", 2), *clips]
     rows = read_plan(open_store(out), farm.jobs[-1]).to_pylist()
     assert "take-002" in next(row["image_uri"] for row in rows if row["shot_id"] == "s1")
 
