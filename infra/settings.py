@@ -148,7 +148,7 @@ class DeliverSettings(_Group):
     )
     template: str | None = Field(default=None, min_length=1, description="names of deliverables; else by show and shot")
     font: Path | None = Field(
-        default=None, description="font file for captions, slates and burn-ins; else one that comes with Pillow, Latin"
+        default=None, description="font file for captions, slates and burn-ins; else Noto Sans: Latin, Greek, Cyrillic"
     )
     workers: int | None = Field(
         default=None, ge=1, le=1024, description="processes that encode chunks of a long film at once; else one a core"

@@ -1,7 +1,8 @@
 """Text in the picture: captions, slates and burn-ins, as an ASS file that libass draws.
 
 Text from people stands in the file alone, never in a filter's words, and is escaped there. Fonts of the machine are not
-relied on: Pillow's own is used, or the one of the settings; text that it cannot draw is an error, not an empty picture.
+relied on: Noto Sans comes as a package (Latin, Greek, Cyrillic), the settings may name another; text that it cannot draw
+is an error, not an empty picture.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,7 @@ _STYLE: Final = (
     "StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, "
     "Encoding"
 )
+_OWN: Final = "NotoSans[wdth,wght].ttf"
 _LAST: Final = 10**7  # a frame beyond every film
 
 
@@ -47,13 +50,9 @@ class Font:
 
     @classmethod
     def load(cls, file: Path | None) -> Font:
-        """The font of a file, else Pillow's own. BadCaptions when it is no font."""
-        if file is None:
-            own = ImageFont.load_default(16)
-            assert isinstance(own, ImageFont.FreeTypeFont)
-            return cls(own.font_bytes, str(own.getname()[0]))
+        """The font of a file, else Noto Sans. BadCaptions when it is no font."""
         try:
-            data = file.read_bytes()
+            data = (file or resources.files("fontpkg_noto_sans") / "files" / _OWN).read_bytes()
             return cls(data, str(ImageFont.truetype(io.BytesIO(data), 16).getname()[0]))
         except OSError as error:
             raise BadCaptions(f"deliver.font {file}: {error}") from error

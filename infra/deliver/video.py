@@ -191,7 +191,10 @@ def _padded(stream: Any, shape: Shape) -> Any:
     if shape.black:
         first = shape.frames - shape.black
         stream = stream.filter("drawbox", t="fill", color="black", enable=f"gte(n,{first})")
-    return stream
+    # Frames that tpad makes are tagged as nothing, and an encoder believes the first one.
+    return stream.filter(
+        "setparams", range="limited", color_primaries="bt709", color_trc="bt709", colorspace="bt709"
+    )  # fmt: skip
 
 
 def inner_size(source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
