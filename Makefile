@@ -12,10 +12,11 @@ export RAY_USAGE_STATS_ENABLED := 0
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-table install lint
+.PHONY: help demo trailer test chaos chaos-table install lint
 
 help:
 	@echo "make demo     render the eight sample shots into ./out"
+	@echo "make trailer  storyboard, clips, cut and deliverables of a film of 30 s into ./out-trailer"
 	@echo "make test     every test, against a real S3 server and a real Prefect server"
 	@echo "make chaos    kill processes of a running farm, SEED=7 KILLS=100, and audit what is left"
 	@echo "make install  the package with all extras, into $(VENV)"
@@ -23,6 +24,10 @@ help:
 
 demo: $(if $(wildcard $(ALL)),,$(BASE))
 	@$(BIN)/rushes render catalogs/samples/demo.parquet --out ./out
+
+# The worked example; stopped and started again, it goes on (catalogs/samples/trailer/README.md).
+trailer: $(if $(wildcard $(ALL)),,$(BASE))
+	@$(BIN)/python -m flows.trailer --out ./out-trailer
 
 # Two workers: farms in one, everything else in the other (tests/conftest.py). The last line is pytest's own.
 test: $(ALL)
