@@ -22,7 +22,7 @@ from infra.cut.frames import as_speed, check_timecode, rate_of
 from infra.cut.library import Library
 from infra.cut.render import Encoder, Shop, make
 from infra.cut.resolve import resolve, take_of
-from infra.cut.segments import split
+from infra.cut.signing import sign
 from infra.cut.sound import Sound, Voice, check
 from infra.cut.timeline import Card, Take, Timeline
 from infra.cut.titles import Fonts
@@ -30,6 +30,7 @@ from infra.deliver.drawing import Font
 from infra.deliver.errors import BadCaptions
 from infra.deliver.profiles import Loudness
 from infra.media.errors import MediaError
+from infra.provenance import ProvenanceError
 from infra.scratch import Scratch, film_bytes
 from infra.settings import Settings
 from infra.store import Store
@@ -122,21 +123,26 @@ def carry_out(plan: Plan, store: Store, settings: Settings, output: Output) -> t
         Failure: ffmpeg or the store failed.
     """
     standing = publishing.read(store, plan.timeline.name)
-    recipe = publishing.recipe_of(plan.timeline, plan.fonts, plan.encoder, plan.sound)
+    recipe = publishing.recipe_of(plan.timeline, plan.fonts, plan.encoder, plan.sound, settings.provenance)
     record = standing.record
     if record is not None and record.get("recipe") == recipe and publishing.is_whole(store, record):
         return "unchanged", record
     scratch = Scratch(settings.farm.scratch, settings.farm.scratch_bytes)
     scratch.clean()
-    total = len(split(plan.timeline))
     with half_done(), scratch.room("cut", _bytes(plan.timeline)) as folder:
         shop = Shop(store, folder, plan.fonts, plan.encoder, standing.cached)
         try:
-            with Counted("cut", "segment", total, output) as counted:
+            with Counted("cut", "frame", plan.timeline.frames, output) as counted:
                 film = make(plan.timeline, shop, plan.sound, counted.update)
         except MediaError as error:
             raise Failure(f"ffmpeg could not make the film: {error}", exit_code=ExitCode.FAULT) from error
-        return "made", publishing.publish(store, plan.timeline, film, recipe, standing, folder)
+        try:
+            signed = sign(plan.timeline, film, shop, settings.provenance)
+            record = publishing.publish(store, plan.timeline, film, signed, recipe, standing, folder)
+        except ProvenanceError as error:
+            hint = "There is no film in the store without it; see infra/provenance/README.md."
+            raise Failure(f"the film was not signed: {error}", exit_code=ExitCode.FAULT, hint=hint) from error
+        return "made", record
 
 
 def planned(plan: Plan) -> dict[str, Any]:

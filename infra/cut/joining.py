@@ -45,11 +45,37 @@ def form_of(path: Path) -> Form:
         raise CutError(f"{path.name} does not open: {error}", "`rushes verify` looks at all films.") from error
 
 
-def join(films: Sequence[tuple[Path, int]], made: str | os.PathLike[str], fps: Fraction) -> None:
-    """Write `made`, an MP4 of the films one behind the other, each with so many frames.
+class Piece(NamedTuple):
+    """Some frames of a film, from one of its boundaries to another."""
+
+    path: Path
+    first: int
+    frames: int
+
+
+def boundaries(path: Path, fps: Fraction) -> list[int]:
+    """Numbers of the frames at which a film can be parted: key frames that nothing before refers beyond, and its end.
+
+    CutError for a film that cannot be read.
+    """
+    read = [(number, bool(packet.is_keyframe)) for number, packet in _packets(path, fps)]
+    least = [len(read)]  # of all that is decoded from here on
+    for number, _ in reversed(read):
+        least.append(min(least[-1], number))
+    least.reverse()
+    found, most = [], -1
+    for place, (number, key) in enumerate(read):
+        if key and most < number == least[place]:
+            found.append(number)
+        most = max(most, number)
+    return [*found, len(read)]
+
+
+def join(films: Sequence[Piece], made: str | os.PathLike[str], fps: Fraction) -> None:
+    """Write `made`, an MP4 of pieces of films, one behind the other.
 
     Raises:
-        FilmDiffers: a film has another number of frames than was said, or another form than the first.
+        FilmDiffers: a film has other frames than was said, or another form than the first.
         CutError: a film that cannot be read.
     """
     ticks = _ticks(fps)
@@ -58,34 +84,41 @@ def join(films: Sequence[tuple[Path, int]], made: str | os.PathLike[str], fps: F
     step = int(ticks / fps)
     with appears_whole(made) as partial:
         try:
-            with av.open(str(partial), "w", format="mp4", options=options) as out, av.open(str(films[0][0])) as first:
+            with av.open(str(partial), "w", format="mp4", options=options) as out, av.open(str(films[0].path)) as first:
                 stream = out.add_stream_from_template(first.streams.video[0])
                 stream.time_base = Fraction(1, ticks)
                 begins = 0
-                for path, frames in films:
-                    for number, (shown, packet) in enumerate(_packets(path, fps)):
+                for piece in films:
+                    for number, (shown, packet) in enumerate(_packets_of(piece, fps)):
                         packet.pts = (begins + shown) * step
                         # Of a film of one or two frames the encoder waits less: each would shift all that follow.
                         packet.dts = (begins + number - delay) * step
                         packet.stream, packet.time_base, packet.duration = stream, Fraction(1, ticks), step
                         out.mux(packet)
-                    begins += frames
+                    begins += piece.frames
         except av.error.FFmpegError as error:
             raise CutError(f"the parts cannot be joined: {error}") from error
 
 
-def _check(films: Sequence[tuple[Path, int]], fps: Fraction) -> int:
+def _check(films: Sequence[Piece], fps: Fraction) -> int:
     """By how many frames decoding runs ahead of showing, at most, over all films; FilmDiffers as of `join`."""
-    form = form_of(films[0][0])
-    delays: dict[Path, int] = {}
-    for path, frames in dict.fromkeys(films):
-        if form_of(path) != form:
-            raise FilmDiffers(f"{path.name} has another form than the films that it is joined to")
-        shown = [number for number, _ in _packets(path, fps)]
-        if sorted(shown) != list(range(frames)):
-            raise FilmDiffers(f"{path.name} has {len(shown)} frames, the timeline counts {frames}")
-        delays[path] = max(decoded - number for decoded, number in enumerate(shown))
+    form = form_of(films[0].path)
+    delays: dict[Piece, int] = {}
+    for piece in dict.fromkeys(films):
+        if form_of(piece.path) != form:
+            raise FilmDiffers(f"{piece.path.name} has another form than the films that it is joined to")
+        shown = [number for number, _ in _packets_of(piece, fps)]
+        if sorted(shown) != list(range(piece.frames)):
+            raise FilmDiffers(f"{piece.path.name} has {len(shown)} frames, the timeline counts {piece.frames}")
+        delays[piece] = max(decoded - number for decoded, number in enumerate(shown))
     return max(delays.values())
+
+
+def _packets_of(piece: Piece, fps: Fraction) -> Iterator[tuple[int, av.Packet]]:
+    """As `_packets`, of a piece, counted from its first frame."""
+    for number, packet in _packets(piece.path, fps):
+        if piece.first <= number < piece.first + piece.frames:
+            yield number - piece.first, packet
 
 
 def _packets(path: Path, fps: Fraction) -> Iterator[tuple[int, av.Packet]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,10 +162,10 @@ def publish(
 
 def parts_of(timeline: Timeline, film: Film | None = None) -> list[dict[str, Any]]:
     """Every part as `cut.json` tells it: frames, half-open; those of the source counted in the source."""
-    copied: dict[int, bool] = {}
+    copied: dict[int, int] = defaultdict(int)
     for made in film.segments if film is not None else ():
-        for number in made.segment.numbers:
-            copied[number] = copied.get(number, True) and made.copied
+        if made.copied:
+            copied[made.segment.numbers[0]] += made.segment.frames
     found = []
     for placed in timeline.placed():
         part, content = placed.part, placed.part.content
@@ -184,7 +185,8 @@ def parts_of(timeline: Timeline, film: Film | None = None) -> list[dict[str, Any
         if isinstance(content, Card | Solid):
             told["card"] = otio.card_values(content)
         if film is not None:
-            told["copied"] = copied.get(placed.number, False)
+            told["copied"] = copied[placed.number] == part.frames
+            told["copied_frames"] = copied[placed.number]
         found.append(told)
     return found
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from infra.cut.errors import BadAudio, CutError, FilmDiffers
-from infra.cut.joining import Form, form_of, join
+from infra.cut.joining import Form, Piece, boundaries, form_of, join
 from infra.cut.pictures import Pictures
-from infra.cut.segments import Segment, key_of, split, whole_take
+from infra.cut.segments import Segment, key_of, pieces, split
 from infra.cut.sound import KEPT, Sound, add, measure, mix
 from infra.cut.timeline import Take, Timeline
 from infra.cut.titles import Fonts
@@ -24,6 +25,7 @@ from infra.store.errors import NotFound
 from infra.store.store import Store
 
 Progress = Callable[[int, str], None]
+"""Told how many frames of the film are there, and what is being made."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,28 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Made:
-    """A segment that is there. copied: a take's own film; cached: encoded for an earlier cut."""
+    """A segment that is there.
+
+    Attributes:
+        copied_from: the frame of a take's own film that it begins with; None where it was encoded.
+        cached: whether it was encoded for an earlier cut.
+    """
 
     segment: Segment
     key: str
     path: Path
-    copied: bool
+    copied_from: int | None
     cached: bool
+
+    @property
+    def copied(self) -> bool:
+        """Whether it is a take's own, untouched."""
+        return self.copied_from is not None
+
+    @property
+    def piece(self) -> Piece:
+        """What goes into the film."""
+        return Piece(self.path, self.copied_from or 0, self.segment.frames)
 
 
 @dataclass(frozen=True)
@@ -111,8 +128,8 @@ def make(timeline: Timeline, shop: Shop, sound: Sound | None = None, on_progress
     pictures = Pictures(timeline, shop.film_of, shop.fonts)
     made = _segments(timeline, segments, shop, pictures, told)
     joined = shop.folder / "pictures.mp4"
-    join([(one.path, one.segment.frames) for one in made], joined, timeline.fps)
-    told(len(segments), "joined")
+    join([one.piece for one in made], joined, timeline.fps)
+    told(timeline.frames, "joined")
     if sound is None:
         _check(joined, timeline)
         return Film(joined, made, None)
@@ -137,26 +154,42 @@ _SOUND_BLOCK_S = 2 * 1024 / 48_000
 def _segments(
     timeline: Timeline, segments: list[Segment], shop: Shop, pictures: Pictures, told: Progress
 ) -> list[Made]:
-    """Every segment as a film of the same form."""
-    whole = {number: take for number, one in enumerate(segments) if (take := whole_take(one, timeline)) is not None}
-    forms = {number: form_of(shop.film_of(take)) for number, take in whole.items()}
-    form: Form | None = Counter(forms.values()).most_common(1)[0][0] if forms else None
-    made: dict[int, Made] = {}
-    for number, segment in enumerate(segments):
-        if forms.get(number) is not None and forms[number] == form:
-            key = key_of(segment, timeline, shop.fonts, shop.encoder.recipe)
-            made[number] = Made(segment, key, shop.film_of(whole[number]), copied=True, cached=False)
-        else:
-            made[number] = _encoded(timeline, segment, shop, pictures)
-            told(number, f"part {segment.numbers[0] + 1}")
-    if form is not None and any(form_of(one.path) != form for one in made.values()):
+    """Every segment, or its pieces, as films of the same form."""
+
+    @cache
+    def parted(take: Take) -> Sequence[int]:
+        return boundaries(shop.film_of(take), timeline.fps)
+
+    @cache
+    def form(take: Take) -> Form:
+        return form_of(shop.film_of(take))
+
+    todo = [piece for segment in segments for piece in pieces(segment, timeline, parted)]
+    forms = Counter(form(_take(segment)) for segment, copied_from in todo if copied_from is not None)
+    common = forms.most_common(1)[0][0] if forms else None
+
+    def all_of(common: Form | None) -> list[Made]:
+        made, done = [], 0
+        for segment, copied_from in todo:
+            if copied_from is not None and form(_take(segment)) == common:
+                key = key_of(segment, timeline, shop.fonts, shop.encoder.recipe)
+                made.append(Made(segment, key, shop.film_of(_take(segment)), copied_from, cached=False))
+            else:
+                made.append(_encoded(timeline, segment, shop, pictures))
+            done += segment.frames
+            told(done, f"part {segment.numbers[0] + 1}")
+        return made
+
+    made = all_of(common)
+    if common is not None and any(form_of(one.path) != common for one in made):
         # Takes of another encoder, or of other settings: nothing that is encoded here can be joined to them.
-        made = {number: one for number, one in made.items() if not one.copied}
-        for number, segment in enumerate(segments):
-            if number not in made:
-                made[number] = _encoded(timeline, segment, shop, pictures)
-                told(number, f"part {segment.numbers[0] + 1}")
-    return [made[number] for number in range(len(segments))]
+        made = all_of(None)
+    return made
+
+
+def _take(segment: Segment) -> Take:
+    assert isinstance(segment.part.content, Take)
+    return segment.part.content
 
 
 def _encoded(timeline: Timeline, segment: Segment, shop: Shop, pictures: Pictures) -> Made:
@@ -164,9 +197,9 @@ def _encoded(timeline: Timeline, segment: Segment, shop: Shop, pictures: Picture
     path = shop.folder / f"segment-{key}.mp4"
     wanted = replace(timeline, parts=[replace(segment.part, frames=segment.frames, overlap=0)])
     if path.exists():  # the same frames are seen twice in this film
-        return Made(segment, key, path, copied=False, cached=key in shop.cached)
+        return Made(segment, key, path, None, cached=key in shop.cached)
     if key in shop.cached and _fetched(shop, key, path, wanted):
-        return Made(segment, key, path, copied=False, cached=True)
+        return Made(segment, key, path, None, cached=True)
     if segment.into is not None:
         frames = pictures.dissolve(segment.part, segment.first, segment.into, segment.frames)
     else:
@@ -177,7 +210,7 @@ def _encoded(timeline: Timeline, segment: Segment, shop: Shop, pictures: Picture
         crf=encoder.crf, preset=encoder.preset, ffmpeg=encoder.ffmpeg,
     )  # fmt: skip
     _check(path, wanted)
-    return Made(segment, key, path, copied=False, cached=False)
+    return Made(segment, key, path, None, cached=False)
 
 
 def _fetched(shop: Shop, key: str, path: Path, wanted: Timeline) -> bool:

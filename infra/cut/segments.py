@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -66,14 +66,42 @@ def _check(segments: list[Segment], timeline: Timeline) -> None:
         raise FilmDiffers(f"the segments have {at} frames together, the timeline has {timeline.frames}")
 
 
-def whole_take(segment: Segment, timeline: Timeline) -> Take | None:
-    """The take that a segment is, from first frame to last, as it was rendered; None for any other segment."""
-    part = segment.part
-    take = part.content
-    if segment.kind != "body" or not isinstance(take, Take) or take.fps != timeline.fps or part.speed != 1:
-        return None
-    whole = part.source_in == 0 and segment.first == 0 and segment.frames == take.frames
-    return take if whole and (take.width, take.height) == (timeline.width, timeline.height) else None
+def pieces(
+    segment: Segment, timeline: Timeline, boundaries: Callable[[Take], Sequence[int]]
+) -> list[tuple[Segment, int | None]]:
+    """A segment as what can be copied from its take's film and what must be encoded, in order.
+
+    Copied is what plays at its own speed, rate and size, from one boundary of the film to another. With each piece goes
+    the frame of the film that it is copied from, None where it is encoded.
+
+    Args:
+        boundaries: numbers of the frames of a film at which it can be parted without encoding, its ends among them.
+    """
+    part, take = segment.part, segment.part.content
+    if segment.kind != "body" or not isinstance(take, Take) or part.speed != 1 or take.fps != timeline.fps:
+        return [(segment, None)]
+    if (take.width, take.height) != (timeline.width, timeline.height):
+        return [(segment, None)]
+    begins = part.source_in + segment.first
+    ends = begins + segment.frames
+    inside = [number for number in boundaries(take) if begins <= number <= ends]
+    if len(inside) < 2:
+        return [(segment, None)]
+    first, last = min(inside), max(inside)
+    spans = [(begins, first, None), (first, last, first), (last, ends, None)]
+    return [
+        (
+            replace(
+                segment,
+                first=segment.first + start - begins,
+                frames=end - start,
+                record_in=segment.record_in + start - begins,
+            ),
+            copied_from,
+        )
+        for start, end, copied_from in spans
+        if end > start
+    ]
 
 
 def key_of(segment: Segment, timeline: Timeline, fonts: Fonts, encoder: dict[str, Any]) -> str:

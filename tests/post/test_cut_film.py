@@ -81,6 +81,25 @@ def test_only_what_is_trimmed_is_encoded(tmp_path: Path) -> None:
     assert [part["copied"] for part in cut_record(store)["parts"]] == [True, False, True]
 
 
+def test_of_a_trimmed_take_all_but_the_edges_is_copied(tmp_path: Path) -> None:
+    store = store_of(tmp_path, "b")
+    media = add_take(store, tmp_path, "a", frames=40)["media"]["path"]  # key frames at 0, 16 and 32
+    sheet = tmp_path / "cut.toml"
+    sheet.write_text('[[part]]\nshot = "b"\n[[part]]\nshot = "a"\nin = 2\nout = 38\ndissolve = 3\n')
+    assert rushes_cut(store, "--timeline", sheet) == 0
+    film, record = local_film(store), cut_record(store)
+    assert [(one["frames"], one["copied"]) for one in record["segments"]] == [
+        (9, False), (3, False), (11, False), (16, True), (6, False)
+    ]  # fmt: skip
+    assert [part["copied_frames"] for part in record["parts"]] == [0, 16]
+    take = lumas(Path(store.url.removeprefix("file://")) / media)
+    shown = lumas(film)
+    assert len(shown) == 45 and shown[23:39] == take[16:32]
+    assert shown[12:] == pytest.approx(take[5:38], abs=1.5)
+    facts = probe(film)
+    assert facts.constant_rate and facts.seconds == pytest.approx(45 / 8)
+
+
 def test_speed_holds_and_gaps(tmp_path: Path) -> None:
     store = store_of(tmp_path, "a", "b", "c")
     sheet = tmp_path / "cut.toml"
@@ -211,6 +230,7 @@ def test_another_selection_encodes_only_what_it_touches(tmp_path: Path) -> None:
     kept = {path for path in objects(store) if path.startswith("cuts/")}
     named = {segment["path"] for segment in after["segments"] if segment["path"]}
     named |= {after["film"]["path"], *(file["path"] for file in after["timeline"].values()), "cuts/film/cut.json"}
+    named |= {file["path"] for file in after["provenance"]["files"]}
     assert kept == named
 
 
