@@ -6,7 +6,7 @@ about stills and about clips apart; it keeps the shot's seed, words and size. A 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -95,7 +95,7 @@ def _columns(shots: pa.RecordBatch) -> dict[str, pa.Array]:
     return dict(zip(shots.schema.names, shots.columns, strict=True))
 
 
-def _with(shots: pa.RecordBatch, name: str, values: list[object]) -> pa.RecordBatch:
+def _with(shots: pa.RecordBatch, name: str, values: Sequence[object]) -> pa.RecordBatch:
     index = shots.schema.get_field_index(name)
     kind = BY_NAME[name].type if name in BY_NAME else shots.schema.field(index).type
     arrays = [*shots.columns]

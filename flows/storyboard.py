@@ -4,7 +4,7 @@
     storyboard.serve("storyboard", parameters={"catalog": "s3://b/shots.parquet", "store": "s3://b/out"})
 
 While people decide, the run stands as Paused (`AwaitingApproval`) on its page and holds nothing on the farm: no gang,
-no lease. *Resume* there means that nobody need be waited for any longer: the clips of what is approved are made at once.
+no lease. *Resume* there means that nobody need be waited for any longer: clips of what is approved are made at once.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ async def _decided(planned: Planned, waiting: Waiting, retakes: int, look_s: flo
         await client.set_flow_run_state(run, Paused(name=AWAITING, message=words), force=True)
         while not seen.settled and not waiting.over(datetime.now(UTC)):
             await asyncio.sleep(look_s)
-            if not (await client.read_flow_run(run)).state.is_paused():
+            state = (await client.read_flow_run(run)).state
+            if state is None or not state.is_paused():
                 break
             try:
                 now = await asyncio.to_thread(mark, store, job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,16 @@ def storyboard(
     return _Storyboard(asked, settings, output, budget).run(by, wait=wait)
 
 
+@dataclass(frozen=True)
+class _Board:
+    """How far the stills are: the last look at what people decided, and until when they may."""
+
+    stills: Planned
+    report: JobReport
+    waiting: Waiting
+    seen: Look
+
+
 class _Storyboard:
     """One run of the verb."""
 
@@ -96,47 +107,51 @@ class _Storyboard:
         self._wall_s = 0.0
 
     def run(self, by: datetime | timedelta | None, *, wait: bool) -> int:
-        from flows.storyboarding import look, plan_clips, retakes_of, told
+        from flows.storyboarding import plan_clips, told
         from flows.verbs.render import faulty
-        from infra.store.storyboard import open_storyboard
 
         output = self._output
-        waiting: Waiting | None = None
-        while True:
-            stills = self._plan_stills()
-            output.refused(stills.plan.refused, stills.plan.rows_total)
-            report = self._render(stills)
-            if report.exit not in (ExitCode.DONE, ExitCode.FAULTS):
-                return self._ended(report, None)
-            waiting = waiting or open_storyboard(stills.store, stills.job_id, by=by)
-            retakes = retakes_of(stills.store, stills.job_id)
-            seen = look(stills.store, stills.job_id)
-            if not seen.settled and wait and not waiting.over(datetime.now(UTC)):
-                self._say(stills, seen, waiting)
-                seen = self._wait(stills, waiting, retakes)
-                if retakes_of(stills.store, stills.job_id) != retakes:
-                    continue  # somebody asked for another still: it is rendered, then they are asked again
-            break
-        storyboard = {"storyboard": told(stills, seen, waiting.approve_by)}
-        if not seen.settled and not waiting.over(datetime.now(UTC)):
-            output.result(report.as_dict() | {"state": "waiting", "exit": int(ExitCode.DONE)} | storyboard)
-            self._say(stills, seen, waiting)
+        board = self._stills(by, wait=wait)
+        if board.report.exit not in (ExitCode.DONE, ExitCode.FAULTS):
+            return self._ended(board.report, None)
+        seen = board.seen
+        storyboard = {"storyboard": told(board.stills, seen, board.waiting.approve_by)}
+        if not seen.settled and not board.waiting.over(datetime.now(UTC)):
+            state = {"state": "waiting", "exit": int(ExitCode.DONE)}
+            output.result(board.report.as_dict() | state | storyboard)
+            self._say(board)
             output.line("The same command goes on.")
             return ExitCode.DONE
         for missing in seen.left_out[:MOST_SAID]:
             output.note(f"left out: {missing.show}/{missing.shot_id}: {missing.why}")
         if not seen.approved:
-            output.result(report.as_dict() | {"state": "finished", "exit": int(ExitCode.FAULTS)} | storyboard)
+            output.result(faulty(board.report).as_dict() | storyboard)
             output.line("No still is approved, so there are no clips to render.")
             return ExitCode.FAULTS
-        plan = plan_clips(self._asked, self._settings, stills, seen.approved)
-        report = self._render(plan)
+        report = self._render(plan_clips(self._asked, self._settings, board.stills, seen.approved))
         return self._ended(faulty(report) if seen.left_out else report, storyboard)
 
-    def _plan_stills(self) -> Planned:
-        from flows.storyboarding import plan_stills
+    def _stills(self, by: datetime | timedelta | None, *, wait: bool) -> _Board:
+        """Renders the stills and, where that is asked for, waits until people have decided about all of them."""
+        from flows.storyboarding import Look, look, plan_stills, retakes_of
+        from infra.store.storyboard import Waiting, open_storyboard
 
-        return plan_stills(self._asked, self._settings)
+        while True:
+            stills = plan_stills(self._asked, self._settings)
+            self._output.refused(stills.plan.refused, stills.plan.rows_total)
+            report = self._render(stills)
+            if report.exit not in (ExitCode.DONE, ExitCode.FAULTS):
+                return _Board(stills, report, Waiting(datetime.now(UTC)), Look())
+            waiting = open_storyboard(stills.store, stills.job_id, by=by)
+            retakes = retakes_of(stills.store, stills.job_id)
+            board = _Board(stills, report, waiting, look(stills.store, stills.job_id))
+            if board.seen.settled or not wait or waiting.over(datetime.now(UTC)):
+                return board
+            self._say(board)
+            board = replace(board, seen=self._wait(board, retakes))
+            if retakes_of(stills.store, stills.job_id) == retakes:
+                return board
+            # Somebody asked for another still: it is rendered, and decided about like the others.
 
     def _render(self, planned: Planned) -> JobReport:
         """Renders what is missing of one of the two jobs."""
@@ -156,14 +171,15 @@ class _Storyboard:
             self._budget = max(0.0, self._budget - report.gpu_s.spent)
         return report
 
-    def _wait(self, stills: Planned, waiting: Waiting, retakes: int) -> Look:
+    def _wait(self, board: _Board, retakes: int) -> Look:
         """Sleeps until every still is decided, the deadline has passed, or another take was asked for."""
         from flows.signals import StopSignals
         from flows.storyboarding import look, mark, retakes_of
         from infra.store.errors import StoreUnavailable
 
-        store, job = stills.store, stills.job_id
-        seen, before, said = look(store, job), mark(store, job), time.monotonic()
+        store, job, waiting = board.stills.store, board.stills.job_id, board.waiting
+        before, said = mark(store, job), time.monotonic()
+        seen = look(store, job)
         with StopSignals() as signals:
             while not seen.settled and not waiting.over(datetime.now(UTC)):
                 time.sleep(LOOK_S)
@@ -182,15 +198,16 @@ class _Storyboard:
                 except StoreUnavailable as error:  # nothing is held, so there is nothing to give up
                     self._output.note(f"the store is away, waiting goes on: {error}")
                 if time.monotonic() - said > SAY_S:
-                    self._say(stills, seen, waiting)
+                    self._say(replace(board, seen=seen))
                     said = time.monotonic()
         return seen
 
-    def _say(self, stills: Planned, seen: Look, waiting: Waiting) -> None:
-        until = "" if waiting.approve_by is None else f", until {waiting.approve_by:%Y-%m-%d %H:%M:%S} UTC"
-        url, job = stills.store.url, stills.job_id
+    def _say(self, board: _Board) -> None:
+        seen, by = board.seen, board.waiting.approve_by
+        until = "" if by is None else f", until {by:%Y-%m-%d %H:%M:%S} UTC"
+        url, job = board.stills.store.url, board.stills.job_id
         self._output.note(
-            f"{plural(len(seen.waiting), 'still')} of {len(seen.waiting) + len(seen.approved)} wait for a decision"
+            f"{plural(len(seen.waiting), 'still')} of {len(seen.waiting) + len(seen.approved)} to be decided"
             f"{until}: rushes review {url} --job {job}, or rushes select {url} --job {job}"
         )
 
