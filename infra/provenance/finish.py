@@ -56,10 +56,13 @@ class Finished:
         return (self.path, *self.beside)
 
     def at(self, path: str) -> dict[str, Any]:
-        """What a deliverable's JSON keeps of it, when the file lies at `path` in the store."""
-        folder = path.rpartition("/")[0]
+        """What a deliverable's JSON keeps of it, when the file lies at `path` in the store, the others beside it."""
         files = [
-            {"path": f"{folder}/{file.name}", "sha256": _sha256(file), "bytes": file.stat().st_size}
+            {
+                "path": path + file.name.removeprefix(self.path.name),
+                "sha256": _sha256(file),
+                "bytes": file.stat().st_size,
+            }
             for file in self.beside
         ]
         return {**self.told, "path": path, "files": files}
@@ -89,7 +92,7 @@ def finish(local: Path, work: Work, settings: ProvenanceSettings) -> Finished:
     size, sha256 = path.stat().st_size, _sha256(path)
     told = sidecar(
         work,
-        file={"name": path.name, "sha256": sha256, "bytes": size},
+        file={"name": path.name if local.is_dir() else work.title, "sha256": sha256, "bytes": size},
         c2pa=c2pa,
         disclosure=settings.disclosure,
         licence=_licence(settings),
