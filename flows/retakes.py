@@ -61,6 +61,26 @@ def queue_retakes(
     return [] if rows is None else list(map(int, rows["take"].to_pylist()))
 
 
+def set_priority(store: Store, job_id: str, show: str, shot_id: str, priority: int) -> int:
+    """Gives all takes of a shot another priority, as an addition to its job; returns how many it changed.
+
+    A running job goes by it from its next run on. Raises StoreError.
+    """
+    from infra.store.additions import add
+
+    def make(takes: pa.Table) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        own = takes.filter(pc.and_(pc.equal(takes["show"], show), pc.equal(takes["shot_id"], shot_id)))
+        own = own.filter(pc.fill_null(pc.not_equal(own["priority"], priority), True))
+        place, field = own.column_names.index("priority"), own.schema.field("priority")
+        return own.set_column(place, field, pa.array([priority] * own.num_rows, field.type)).replace_schema_metadata()
+
+    rows = add(store, job_id, make)
+    return 0 if rows is None else int(rows.num_rows)
+
+
 def check_retake(store: Store, job_id: str, take: TakeName, facts: Mapping[str, Any], count: int = 1) -> None:
     """Raises what `queue_retakes` would raise; adds nothing."""
     from infra.store.additions import read_takes

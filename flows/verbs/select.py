@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,6 +44,17 @@ def select(
     count: Annotated[
         int, typer.Option("--count", help="With --retake: how many.", min=1, metavar="N", rich_help_panel=ACTIONS)
     ] = 1,
+    priority: Annotated[
+        int | None,
+        typer.Option(
+            "--priority",
+            help="Give the shot's takes another priority.",
+            min=-(2**31),
+            max=2**31 - 1,
+            metavar="N",
+            rich_help_panel=ACTIONS,
+        ),
+    ] = None,
     clear: Annotated[
         bool, typer.Option("--clear", help="Take back what was said of the take, or shot.", rich_help_panel=ACTIONS)
     ] = False,
@@ -63,12 +75,16 @@ def select(
     verbose: Verbose = 0,
 ) -> int:
     """Choose takes by hand or by rule; says what was decided, and what goes on."""
+    from flows.retakes import set_priority
     from flows.review.choosing import queue_forgotten
     from flows.review.shots import JobTakes
     from flows.verbs.ledger import choose_job, open_for_reading
     from infra.settings import Settings
 
-    asked = _asked(shot, take, approve=approve, reject=reject, retake=retake, clear=clear, best=best, listed=listed)
+    asked = _asked(
+        shot, take, approve=approve, reject=reject, retake=retake, clear=clear, best=best, listed=listed,
+        priority=priority is not None,
+    )  # fmt: skip
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = Settings.load(config)
     opened = open_for_reading(store, settings)
@@ -82,6 +98,11 @@ def select(
         by = (who or getpass.getuser()).strip()
         if asked == "best":
             _choose_best(takes, shots, by, note, output)
+        elif asked == "priority":
+            assert shot is not None and priority is not None
+            found = _shot(shots, shot)
+            changed = set_priority(opened, takes.job_id, found.show, found.shot_id, priority)
+            output.note(f"{plural(changed, 'take')} of {_name(found)} now with priority {priority}.")
         elif asked != "list":
             assert shot is not None
             found = _shot(shots, shot)
@@ -90,7 +111,8 @@ def select(
         shots = takes.refresh()
     _print(takes, shots if shot is None else [_shot(shots, shot)], queued, output, listed=asked == "list")
     if queued:
-        output.note(f"A running job renders it by itself; else: rushes resume, or render again. Job {takes.job_id}.")
+        again = shlex.join(["rushes", "retry", opened.url, "--job", takes.job_id])
+        output.note(f"A job that runs now renders it by itself; else: {again}")
     return ExitCode.DONE
 
 
@@ -103,6 +125,8 @@ def _asked(shot: str | None, take: int | None, **wanted: bool) -> str:
         if take is not None and shot is None:
             raise typer.BadParameter("--take needs --shot.")
         return "list" if take is None else "approve"
+    if names[0] == "priority" and take is not None:
+        raise typer.BadParameter("--priority is for all takes of a shot; leave --take out.")
     if names[0] in ("best", "listed"):
         if take is not None or (shot is not None and names[0] == "best"):
             raise typer.BadParameter(f"{shown[0]} is for all shots; leave --shot and --take out.")

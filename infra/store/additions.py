@@ -98,7 +98,7 @@ def merged(takes: pa.Table, rows: pa.Table) -> pa.Table:
                 values[place] = own[number]
             field = takes.schema.field(column)
             takes = takes.set_column(takes.column_names.index(column), field, [pa.array(values, field.type)])
-    more = rows.take(new)
+    more = rows.take(pa.array(new, pa.int64()))
     fitted = [
         more[f.name].cast(f.type) if f.name in more.column_names else pa.nulls(len(new), f.type) for f in takes.schema
     ]

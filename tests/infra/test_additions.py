@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,8 +92,15 @@ def test_an_addition_that_is_no_table_is_told(store: Store) -> None:
         read_takes(store, "job")
 
 
-def test_columns_that_the_plan_lacks_are_left_out(tmp_path: Any, store: Store) -> None:
+def test_columns_that_the_plan_lacks_are_left_out(store: Store) -> None:
     jobs.put_plan(store, "job", rows(("a", 1)))
     add(store, "job", lambda takes: rows(("a", 2)).append_column("more", pa.array(["x"])).drop_columns(["priority"]))
     takes = read_takes(store, "job")
     assert takes.schema.names == SCHEMA.names and takes["priority"].to_pylist() == [0, None]
+
+
+def test_an_addition_may_change_priorities_alone(store: Store) -> None:
+    jobs.put_plan(store, "job", rows(("a", 1), ("b", 1)))
+    add(store, "job", lambda takes: rows(("a", 1), priority=4))
+    takes = read_takes(store, "job")
+    assert (names(takes), takes["priority"].to_pylist()) == ([("a", 1), ("b", 1)], [4, 0])

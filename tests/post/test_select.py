@@ -93,6 +93,16 @@ def test_a_retake_is_pending_in_every_view_and_the_same_command_renders_it(
     assert run(capsys, "gc", store.url, "--older-than", 0, "--dry-run", "--json").json["removed"] == []
 
 
+def test_another_priority_is_an_addition(capsys: Any, planned: Planned) -> None:
+    done = select(capsys, planned, "--shot", "s1", "--priority", 5)
+    assert (done.code, "2 takes of s1" in done.err) == (0, True), done.err
+    assert replan(planned.store, planned.job_id, Settings()).plan.takes["priority"].to_pylist() == [0, 0, 5, 5, 0, 0]
+    assert "0 takes of s1" in select(capsys, planned, "--shot", "s1", "--priority", 5).err
+    assert list_additions(planned.store, planned.job_id) == [1]
+    again = replan(planned.store, planned.job_id, Settings())
+    assert again.put().num_rows == 6, "the plan that stands is the first one all the same"
+
+
 def test_what_was_killed_before_it_queued_is_mended(capsys: Any, planned: Planned) -> None:
     take = TakeName.of(planned.plan.takes.slice(0, 1).to_pylist()[0])
     give_verdict(planned.store, take, "retake", who="Ida", retake_id=f"{planned.job_id}:1")

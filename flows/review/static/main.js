@@ -11,6 +11,7 @@ const LOOK_MS = 2000;
 const LOOK_HIDDEN_MS = 15000;
 const board = byId("board");
 let job = "";
+let storeUrl = "";
 let version = "";
 let sections = new Map();
 let placed = [];
@@ -22,6 +23,7 @@ const cardOf = (element) => element?.card ?? null;
 async function begin() {
   const { jobs, first, who, store } = await api.start();
   document.title = `Review · ${store}`;
+  storeUrl = store;
   const asked = new URLSearchParams(location.search).get("job");
   byId("job").replaceChildren(...jobs.map((name) => make("option", { value: name }, name)));
   byId("who").value = recalled() || who;
@@ -63,6 +65,8 @@ async function look() {
   byId("counts").textContent =
     Object.entries(shots).map(([name, number]) => `${number} ${name}`).join(" · ") +
     ` — ${takes.committed} of ${takes.committed + takes.pending + takes.quarantined + takes.skipped} takes`;
+  byId("waiting").hidden = told.live || !takes.pending;
+  byId("waiting").querySelector("code").textContent = `rushes retry ${shellWord(storeUrl)} --job ${job}`;
   const before = sections.size;
   for (const shot of told.shots) takeIn(shot);
   if (sections.size !== before || !placed.length) rearrange();
@@ -198,6 +202,8 @@ function tellConflict(words) {
   byId("conflict").firstElementChild.textContent = words;
   byId("conflict").hidden = false;
 }
+
+const shellWord = (text) => (/^[\w./:@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 function recalled() {
   try {
