@@ -1,8 +1,8 @@
 """Text in the picture: captions, slates and burn-ins, as an ASS file that libass draws.
 
 Text from people stands in the file alone, never in a filter's words, and is escaped there. Fonts of the machine are not
-relied on: Noto Sans comes as a package (Latin, Greek, Cyrillic), the settings may name another; text that it cannot draw
-is an error, not an empty picture.
+relied on: Noto Sans comes as a package (Latin, Greek, Cyrillic), and the settings may name another. Text that the font
+cannot draw is an error, not an empty picture.
 """
 
 from __future__ import annotations
