@@ -100,6 +100,15 @@ class Price:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What a job came to: figures as (name, value), shots and takes that people should look at, and a picture (PNG)."""
+
+    figures: Sequence[tuple[str, str]]
+    picture: bytes
+    look_at: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class JobView:
     """All that the report says. Counts are takes; `gpu_s` has rendered, failed, duplicate and cached."""
 
@@ -116,6 +125,7 @@ class JobView:
     films: Sequence[tuple[str, str]] = ()
     board: str | None = None
     price: Price = field(default_factory=Price)
+    result: Result | None = None
     eta_s: float | None = None
     started: datetime | None = None
     updated: datetime | None = None
@@ -164,7 +174,7 @@ def failures_line(failures: Sequence[Failure], total: int, count: int = 3) -> st
 
 def report_markdown(view: JobView) -> str:
     """The job's report: state, cost, failures, shards, pictures, links."""
-    parts = (_head, _links, _cost, _failures, _running, _chart, _pictures, _films)
+    parts = (_head, _links, _cost, _result, _failures, _running, _chart, _pictures, _films)
     return "\n\n".join(text for part in parts if (text := part(view))) + "\n"
 
 
@@ -229,6 +239,19 @@ def _cost(view: JobView) -> str:
         b = "**" if name == "spent" else ""
         money = f" {b}{view.price.of(value)}{b} |" if priced else ""
         lines.append(f"| {b}{name}{b} | {b}{value:,.1f}{b} |{money} {meanings[name]} |")
+    return "\n".join(lines)
+
+
+def _result(view: JobView) -> str:
+    """What the job came to, once it has ended."""
+    if view.result is None:
+        return ""
+    lines = ["## Result", picture("figures of the job", view.result.picture, "image/png"), ""]
+    lines += ["| | |", "|---|---|", *(f"| {md(name)} | {md(value)} |" for name, value in view.result.figures)]
+    if look_at := view.result.look_at:
+        lines += ["", "People should look at:", "", *(f"- {md(line)}" for line in look_at[:MOST_FAILURES_IN_REPORT])]
+        if len(look_at) > MOST_FAILURES_IN_REPORT:
+            lines.append(f"- {len(look_at) - MOST_FAILURES_IN_REPORT:,} more in `rushes report`")
     return "\n".join(lines)
 
 

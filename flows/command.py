@@ -32,6 +32,7 @@ from flows.verbs import (
     logs,
     pause,
     render,
+    report,
     resume,
     retry,
     review,
@@ -86,6 +87,7 @@ app.command("forget")(_verb(forget.forget))
 app.command("review")(_verb(review.review))
 app.command("select")(_verb(select.select))
 app.command("retry")(_verb(retry.retry))
+app.command("report")(_verb(report.report))
 app.command("doctor")(_verb(doctor.doctor))
 app.command("dashboard")(_verb(dashboard.dashboard))
 

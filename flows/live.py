@@ -15,7 +15,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from flows.artifacts import MOST_FAILURES, MOST_FILMS, MOST_POSTERS, Failure, JobView, Price, Shard
+from flows.artifacts import MOST_FAILURES, MOST_FILMS, MOST_POSTERS, Failure, JobView, Price, Result, Shard
 from flows.report import ExitCode
 
 MOST_EVENTS = 5000
@@ -85,6 +85,7 @@ class LiveJob:
         self._wish: PauseWish | None = None
         self._outcome: Outcome | None = None
         self._sheet: bytes | None = None
+        self._result: Result | None = None
         self.flow_run_id: UUID | None = None
         """Of the Prefect flow run, once there is one; `run_page` is the address of its page."""
         self.run_page: str | None = None
@@ -127,6 +128,11 @@ class LiveJob:
             self._pictures[label] = jpeg
             while len(self._pictures) > MOST_POSTERS:
                 del self._pictures[next(iter(self._pictures))]
+
+    def came_to(self, result: Result | None) -> None:
+        """What the job came to, with its picture; None where nobody could tell. Comes before `finish`."""
+        with self._lock:
+            self._result = result
 
     def finish(self, outcome: Outcome, sheet: bytes | None = None) -> None:
         """The job has ended; the first outcome counts.
@@ -234,6 +240,7 @@ class LiveJob:
                 films=list(self._films),
                 board=self._board,
                 price=self._price,
+                result=self._result,
                 eta_s=None if outcome else status.get("eta_s"),
                 started=self.started,
                 updated=datetime.now(UTC),

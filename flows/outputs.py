@@ -50,6 +50,8 @@ class Outputs:
         """
         self._store, self._job_id, self._epoch = store, job_id, epoch
         self._price, self._refused = price or Price(), refused
+        self.trace: Callable[[], bytes] | None = None
+        """Gives how the job has gone so far, to be written with the views."""
         self._one = threading.Lock()
         self._next = time.monotonic() + REFRESH_S
 
@@ -79,6 +81,8 @@ class Outputs:
         with self._one:
             began = time.monotonic()
             manifest = views.put_manifest(self._store, self._job_id, running, resolved, epoch=self._epoch)
+            if self.trace is not None:
+                self._store.write(layout.trace_path(self._job_id), self.trace())
             sheet = self._sheet(manifest)
             self._put_board(manifest, state, gpu_s, sheet is not None)
             if last and count(manifest).quarantined:

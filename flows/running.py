@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -17,8 +18,10 @@ from flows.live import LiveJob, Outcome, failure_of, refused_row, shards_of, tak
 from flows.outputs import Outputs, PosterFeed, Refresher, board_url
 from flows.pausing import StorePause, clear_pause
 from flows.report import ExitCode, GpuSeconds, JobReport, Takes
+from flows.results import outcome_of
 from flows.signals import StopSignals
 from flows.tenure import Followed, Tenure, acquire_or_follow
+from flows.trace import Trace, read_trace
 from flows.verbs.failure import Failure
 from flows.views import TakeKey, quarantine_records
 from infra.store.errors import StoreError, StoreUnavailable
@@ -78,6 +81,8 @@ class Run:
         self._last_event = 0
         self._open: set[TakeKey] = set()
         self._resolved: dict[TakeKey, str] = {}
+        self._trace: Trace | None = None
+        self._began = time.monotonic()
 
     def run(self, view: Callable[[], AbstractContextManager[View]]) -> JobReport:
         """The whole of it.
@@ -113,6 +118,8 @@ class Run:
             price=price_of(self.settings),
             refused=self.planned.plan.refused,
         )
+        self._trace, self._began = Trace(lease.epoch, read_trace(self.store, self.job_id)), time.monotonic()
+        outputs.trace = self._trace.encode
         self._signals.tell(live.request_stop)
         tenure = self._tenure = Tenure(
             lease,
@@ -255,6 +262,8 @@ class Run:
         assert self._live is not None and self._tenure is not None
         self._live.update(status)
         self._books.hear(gpu_seconds(status))
+        if self._trace is not None:
+            self._trace.hear(time.monotonic() - self._began, status)
         note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), "gpu_s": asdict(self._books.total)}
         note["pause"] = status.get("pause")
         if self._live.run_page:
@@ -286,8 +295,16 @@ class Run:
 
     def _last_views(self, outputs: Outputs, outcome: Outcome) -> tuple[Outcome, bytes | None]:
         """Manifest, board and contact sheet of the end. A store that is gone then makes the end a fault."""
+        if self._trace is not None:
+            self._trace.end(time.monotonic() - self._began, int(outcome.exit))
         try:
-            _, sheet = outputs.refresh(outcome.state, self._books.total.spent, resolved=self._resolved, last=True)
+            manifest, sheet = outputs.refresh(
+                outcome.state, self._books.total.spent, resolved=self._resolved, last=True
+            )
+            if self._live is not None:
+                counts = takes_of_run(self._live).as_dict()
+                books, price = self._books.total, price_of(self.settings)
+                self._live.came_to(outcome_of(self.store, self.job_id, manifest, counts, books, price))
             return outcome, sheet
         except Exception as error:
             # Whatever it was: the lease is given back, Prefect is told, and the next run makes the views.

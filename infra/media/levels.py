@@ -40,7 +40,7 @@ def out_of_range(path: str | os.PathLike[str], *, frames: int) -> float:
         with av.open(os.fspath(path)) as container:
             for index, frame in enumerate(container.decode(video=0)):
                 if index % every == 0:
-                    shares.append(_outside(frame.reformat(format="yuv444p").to_ndarray()))
+                    shares.append(_outside(np.asarray(frame.reformat(format="yuv444p").to_ndarray(), np.uint8)))
     except (av.error.FFmpegError, OSError) as error:
         raise Unplayable(os.fspath(path), str(error)) from error
     if not shares:

@@ -15,7 +15,7 @@ from model.quality.scoring import score
 from model.quality.seams import seams, steps
 from model.quality.verdicts import MOVING_ONLY, Limits, excused_by, rank_by_obedience, verdict_of
 
-Scorer = Callable[[Mapping[str, Any], Mapping[str, Any], NDArray[np.generic]], float]
+Scorer = Callable[[Mapping[str, Any], Mapping[str, Any], Any], float]
 """Called with the record so far, the take's columns and its frames, which cannot be written to; larger is better."""
 
 
