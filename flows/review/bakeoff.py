@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flows.review.shots import reasons_of
 from flows.verbs.origin import Origin
 from infra.store.jobs import read_plan
 from infra.store.selection import passed, rank_of
@@ -54,6 +56,7 @@ def metrics(shots: Sequence[ShotView], price: PriceSettings) -> dict[str, Any]:
     """Counts, keep rate, cost and measured quality of a job; a figure that nothing tells is null.
 
     Kept takes are those that people approved; used seconds are theirs. Times are seconds of film.
+    `measures` are means of what was measured of the takes, `reasons` how many failed a check, by its code.
     """
     takes = [take for shot in shots for take in shot.takes]
     made = [take for take in takes if take.commit is not None]
@@ -83,8 +86,22 @@ def metrics(shots: Sequence[ShotView], price: PriceSettings) -> dict[str, Any]:
         "delivered_s": round(delivered, 3),
         "used_s": round(used, 3),
         "money": None if price.gpu_hour is None else round(gpu_s / 3600 * price.gpu_hour, 6),
+        "measures": _means(commits),
+        "reasons": dict(sorted(Counter(reason for commit in commits for reason in reasons_of(commit)).items())),
         "currency": None if price.gpu_hour is None else price.currency,
     }
+
+
+def _means(commits: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of each thing that was measured, over the takes of which it was."""
+    values: dict[str, list[float]] = {}
+    for commit in commits:
+        quality = (commit.get("notes") or {}).get("quality")
+        measures = quality.get("measures") if isinstance(quality, Mapping) else None
+        for name, value in (measures if isinstance(measures, Mapping) else {}).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                values.setdefault(str(name), []).append(float(value))
+    return {name: round(sum(found) / len(found), 4) for name, found in sorted(values.items())}
 
 
 def _differing(options: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -61,7 +61,7 @@ class TakeView:
             media = self.commit["media"]
             made = {name: media[name] for name in ("width", "height", "frames", "fps")}
             made |= {"gpu_s": self.commit["gpu_s"], "rank": rank_of(self.commit), "passed": passed(self.commit)}
-            made |= {"media": media["path"], "reasons": _reasons(self.commit)}
+            made |= {"media": media["path"], "reasons": reasons_of(self.commit)}
         said = {name: self.said.get(name) for name in ("verdict", "note", "who", "when")} if self.said else {}
         tags = dict(self.row.get("tags") or ())
         return {**shown, **made, **said, "tags": tags, "spec_key": self.spec_key, "state": self.state}
@@ -236,7 +236,8 @@ def _spare(takes: list[TakeView]) -> None:
             takes[place] = replace(take, state="skipped")
 
 
-def _reasons(commit: Mapping[str, Any]) -> list[str]:
+def reasons_of(commit: Mapping[str, Any]) -> list[str]:
+    """Codes of the checks that a take failed, as its commit tells them."""
     for place in (commit, commit.get("notes") or {}):
         quality = place.get("quality")
         if isinstance(quality, Mapping) and isinstance(quality.get("reasons"), list):

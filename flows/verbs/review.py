@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from infra.store import Store
 
 PORT = 8321
+NESTED = {"measures": "mean", "reasons": "failed by"}
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
@@ -113,10 +114,13 @@ def _table(store: Store, jobs: list[str], settings: Settings, output: Output) ->
     heads = told["jobs"]
     rows: list[list[Any]] = [["model", *(head["model"] for head in heads)]]
     rows += [[name, *(head["options"][name] for head in heads)] for name in heads[0]["options"]]
-    for name in heads[0]["metrics"]:
+    for name in (name for name in heads[0]["metrics"] if name not in NESTED):
         values = [head["metrics"][name] for head in heads]
         if any(value is not None for value in values):
             rows.append([name.replace("_", " "), *values])
+    for kind, title in NESTED.items():
+        names = sorted({name for head in heads for name in head["metrics"][kind]})
+        rows += [[f"{title} {name}", *(head["metrics"][kind].get(name) for head in heads)] for name in names]
     output.table(("", *(f">{head['job_id']}" for head in heads)), rows)
     return ExitCode.DONE
 

@@ -92,7 +92,14 @@ def make_takes(
             },
             "gang": 1, "layout": "", "attempt": 1, "gpu_s": gpu_s, "owner": "test", "epoch": 1,
             "times": {"committed": datetime.now(UTC).isoformat()},
-            "notes": {"quality": {"score": (number * 37 % 100) / 100}},
+            "notes": {
+                "quality": {
+                    "score": (number * 37 % 100) / 100,
+                    "verdict": "retry" if number % 2 else "pass",
+                    "reasons": ["flicker"] if number % 2 else [],
+                    "measures": {"flicker": 0.5 * (number % 2)},
+                }
+            },
         }  # fmt: skip
         _put(root / path, film)
         if posters:

@@ -218,6 +218,7 @@ def test_a_bake_off_tells_what_each_job_came_to(capsys: Any, planned: Planned, t
     assert (one["gpu_s"], two["gpu_s"]) == (6.0, 2.0)
     assert (one["gpu_s_per_used_s"], two["gpu_s_per_used_s"]) == (6.0, None)
     assert one["quality_mean"] == pytest.approx((0 + 0.37 + 0.74 + 0.11) / 4)
+    assert one["measures"] == {"flicker": pytest.approx(0.25)} and one["reasons"] == {"flicker": 2}
     assert len(told["rows"]) == 6
     assert [cell["state"] for cell in told["rows"][0]["cells"]] == ["committed", "committed"]
     done = run(capsys, "review", planned.store.url, "--job", "job", "--job", "quick", "--table", "--json")

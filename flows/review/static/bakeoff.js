@@ -60,6 +60,12 @@ function table(jobs) {
       return make("td", { class: better && differ && value === top ? "number most" : "number" }, value == null ? "–" : written(value) + currency);
     })));
   }
+  for (const [kind, words] of [["measures", "mean"], ["reasons", "failed by"]]) {
+    const names = [...new Set(jobs.flatMap((job) => Object.keys(job.metrics[kind])))].sort();
+    for (const name of names)
+      rows.push(make("tr", {}, make("th", { scope: "row" }, `${words} ${name}`), ...jobs.map((job) =>
+        make("td", { class: "number" }, job.metrics[kind][name] == null ? "–" : figure(job.metrics[kind][name])))));
+  }
   return rows;
 }
 
