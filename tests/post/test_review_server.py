@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from flows.review.pictures import Pictures, tiles_of
 from flows.review.server import make_app
 from flows.verbs.plan import Planned
 from infra.settings import Settings
-from infra.store import layout
+from infra.store import StoreOptions, layout, open_store
 from infra.store.additions import list_additions
-from infra.store.decisions import read_decision
+from infra.store.decisions import TakeName, give_verdict, read_decision
 from tests.flows.command_samples import run
 from tests.post.review_store import FRAMES, make_takes, review_store, rows
+from tests.servers.seaweedfs import SeaweedFS
 
 OWN = {HEADER: "1"}
 
@@ -246,3 +248,22 @@ def test_the_board_that_only_shows_has_the_decisions(capsys: Any, client: TestCl
     assert done.json["boards"] == [f"{planned.store.url}/jobs/job/board.html"]
     page = planned.store.read(layout.board_path("job")).decode()
     assert "approved, goes on" in page and "&lt;b&gt;steady&lt;/b&gt;" in page and "Ida" in page
+
+
+def test_a_store_on_s3(planned: Planned, s3: SeaweedFS) -> None:
+    options = StoreOptions(
+        endpoint_url=s3.endpoint, region=s3.region, access_key_id=s3.key, secret_access_key=s3.secret
+    )
+    store = open_store(s3.bucket_url(), options)
+    for found in planned.store.list():
+        store.write(found.path, planned.store.read(found.path))
+    with TestClient(make_app(store, Settings(), first=["job"]), base_url="http://127.0.0.1") as client:
+        made = take(client)
+        part = client.get(f"/film/job/{made['spec_key']}", headers={"range": "bytes=0-9"})
+        assert (part.status_code, part.content) == (206, planned.store.read(made["media"])[:10])
+        assert say(client, made["spec_key"], "approved").status_code == 200
+        assert say(client, made["spec_key"], "rejected").status_code == 409
+        give_verdict(store, TakeName.of(made), "rejected", who="Noor")  # elsewhere
+        time.sleep(1.1)  # longer than an answer is kept
+        assert client.get("/api/jobs/job").json()["shots"][0]["takes"][0]["who"] == "Noor"
+        assert say(client, made["spec_key"], "retake", seen=2).json()["queued"] == [3]
