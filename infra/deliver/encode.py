@@ -34,7 +34,7 @@ def encode(job: Job, shape: Shape, drawn: Drawn, folder: Path, *, chunks: Encode
     parts = split(job, shape)
     source = scaled_source(job, shape, drawn, folder)
     if len(parts) > 1 and source is None:
-        files = (chunks or encode_here)(job, parts, folder)
+        files = (chunks or encode_here)(replace(job, window=drawn.window), parts, folder)
         join(files, parts, made, job, shape, sound)
     else:
         _run(job, shape, pictures(drawn, source=source), made, sound)

@@ -36,7 +36,10 @@ _FROM_COMMIT: Final = ("show", "shot_id", "revision", "take", "seed", "spec_key"
 
 @dataclass(frozen=True)
 class Item:
-    """A finished take or a cut, as the store tells it. fps: None for a still. fields: for templates and slates."""
+    """A finished take or a cut, as the store tells it. fps: None for a still. fields: for templates and slates.
+
+    cuts: frames at which another shot begins.
+    """
 
     kind: Literal["take", "cut"]
     media: str
@@ -49,6 +52,7 @@ class Item:
     profiles: Sequence[str]
     locale: str | None = None
     commits: Sequence[Mapping[str, Any]] = ()
+    cuts: Sequence[int] = ()
 
     @property
     def title(self) -> str:
@@ -139,10 +143,11 @@ def cut_item(store: Store, name: str) -> Item:
     try:
         record = json.loads(store.read(path))
         film = record["film"]
+        cuts = sorted({int(part["record_in"]) for part in record.get("parts", ())} - {0})
         fields = {"cut": name, "bytes": film["bytes"], "media_path": film["path"], "sha256": film["sha256"]}
         return Item(
             "cut", film["path"], film["sha256"], int(film["width"]), int(film["height"]), int(film["frames"]),
-            _rate(film["fps"]), fields, ["mp4"], None, _cut_commits(store, record),
+            _rate(film["fps"]), fields, ["mp4"], None, _cut_commits(store, record), cuts,
         )  # fmt: skip
     except NotFound as error:
         there = sorted(store.folders(layout.CUTS))

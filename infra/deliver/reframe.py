@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import av
+import ffmpeg as graph
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.deliver.tool import Tools
 from infra.media.track import track_subject
 
+Boxes = NDArray[np.float64]
 _SMOOTH_S: Final = 0.5  # standard deviation of the smoothing: a camera operator's hand, not the subject's every step
 
 
@@ -44,11 +49,18 @@ class Window:
 
 
 def follow(
-    boxes: NDArray[np.float64] | None, frames: int, rate: Fraction, *, source: tuple[int, int], size: tuple[int, int]
+    boxes: NDArray[np.float64] | None,
+    frames: int,
+    rate: Fraction,
+    *,
+    source: tuple[int, int],
+    size: tuple[int, int],
+    cuts: Sequence[int] = (),
 ) -> Window:
     """The window of a size over the picture of `source`, around the subject's boxes (frames, 4): x, y, width, height.
 
-    Without boxes around the centre, and `how` says so.
+    It moves smoothly between `cuts`, the frames at which another shot begins, and jumps there. Without boxes it stays
+    around the centre, and `how` says so.
     """
     scale = max(size[0] / source[0], size[1] / source[1])
     scaled = tuple(max(wanted, 2 * round(side * scale / 2)) for side, wanted in zip(source, size, strict=True))
@@ -58,7 +70,9 @@ def follow(
         return Window((scaled[0], scaled[1]), size, corners, None, "centre: no subject was found")
     ratio = np.array(scaled) / np.array(source)
     low, high = boxes[:, :2] * ratio, (boxes[:, :2] + boxes[:, 2:]) * ratio
-    wanted = _smooth((low + high) / 2, float(rate) * _SMOOTH_S) - np.array(size) / 2
+    shots = np.split((low + high) / 2, sorted(cuts))
+    centres = np.concatenate([_smooth(shot, float(rate) * _SMOOTH_S) for shot in shots])
+    wanted = centres - np.array(size) / 2
     # Smoothing lags behind quick things: the window is moved so far that the box is in, where it fits.
     fits = (high - low) <= np.array(size)
     wanted = np.where(fits, np.clip(wanted, high - np.array(size), low), wanted)
@@ -66,10 +80,40 @@ def follow(
     return Window((scaled[0], scaled[1]), size, corners, _kept(low, high, corners, size), "subject")
 
 
-def track(film: Path, frames: int) -> NDArray[np.float64] | None:
-    """Boxes of a film's subject, (frames, 4); None where no subject is seen in it."""
-    found = track_subject(film)
-    return boxes_of({name: found[name].to_numpy() for name in found.column_names}, frames)
+def track(film: Path, frames: int, cuts: Sequence[int], folder: Path, tools: Tools, rate: Fraction) -> Boxes | None:
+    """Boxes of a film's subject, (frames, 4); None where no subject is seen in it.
+
+    Each shot between `cuts` is looked at by itself: what is background in one is nothing in the next.
+    """
+    edges = [0, *sorted(cut for cut in set(cuts) if 0 < cut < frames), frames]
+    if len(edges) == 2:
+        return _tracked(film, frames)
+    found = []
+    for start, end in pairwise(edges):
+        shot = folder / f"shot-{start:08d}.mp4"
+        _cut_out(film, shot, start, end, tools, rate)
+        boxes = _tracked(shot, end - start)
+        shot.unlink()
+        found.append(np.full((end - start, 4), np.nan) if boxes is None else boxes)
+    whole = np.concatenate(found)
+    if np.isnan(whole).all():
+        return None
+    with av.open(str(film)) as container:
+        codec = container.streams.video[0].codec_context
+        middle = np.array([0.0, 0.0, codec.width, codec.height])
+    return np.where(np.isnan(whole), middle, whole)  # a card, or a shot without a subject: around the centre
+
+
+def _tracked(film: Path, frames: int) -> Boxes | None:
+    table = track_subject(film)
+    return boxes_of({name: table[name].to_numpy() for name in table.column_names}, frames)
+
+
+def _cut_out(film: Path, shot: Path, start: int, end: int, tools: Tools, rate: Fraction) -> None:
+    options = {"ss": f"{float((Fraction(start) - Fraction(1, 2)) / rate):.6f}"} if start else {}
+    stream = graph.input(f"file:{film}", **options).video.filter("trim", end_frame=end - start)
+    stream = stream.filter("setpts", "PTS-STARTPTS")
+    tools.run(stream.output(f"file:{shot}", **{"c:v": "libx264", "crf": 4, "preset": "ultrafast", "f": "mp4"}))
 
 
 def boxes_of(table: Mapping[str, Any], frames: int) -> NDArray[np.float64] | None:

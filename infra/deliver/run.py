@@ -132,9 +132,9 @@ def _job(order: Order, ways: Ways, path: Path, source: _Fetched | None) -> Job:
     found = source.look if source is not None else None
     if audio is None and source is not None and found is not None and found.sound is not None:
         audio = source.path
+    fields = {**item.fields, "locale": order.locale}
     return Job(
-        source=Source(path, found, {**item.fields, "locale": order.locale}, audio, (item.width, item.height)),
-        profile=order.profile, name=order.name, font=ways.font, tools=ways.tools, captions=order.captions,
+        source=Source(path, found, fields, audio, (item.width, item.height), item.cuts), profile=order.profile, name=order.name, font=ways.font, tools=ways.tools, captions=order.captions,
         scaler=ways.scaler, workers=ways.workers, chunk_s=ways.chunk_s,
     )  # fmt: skip
 

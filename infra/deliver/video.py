@@ -28,8 +28,8 @@ class Drawn:
     """What is drawn into the picture or decided about it, in files of one folder."""
 
     def __init__(self, job: Job, shape: Shape, folder: Path) -> None:
-        self.job, self.shape = job, shape
-        self.window = self._window()
+        self.job, self.shape, self._folder = job, shape, folder
+        self.window = job.window or self._window()
         self.font = folder / "fonts" / "font.ttf"
         self.ass: Path | None = None
         if texts := self._texts():
@@ -38,17 +38,19 @@ class Drawn:
             self.ass = folder / "text.ass"
             width, height = shape.size
             write_ass(self.ass, texts, width=width, height=height, rate=shape.rate, font=job.font)
-        self._folder = folder
 
     def _window(self) -> Window | None:
         profile, film = self.job.profile, self.job.source.film
         if profile.frame.fit == "contain":
             return None
-        boxes = track(self.job.source.path, film.frames) if profile.frame.fit == "follow" else None
-        if boxes is not None and self.shape.programme != film.frames:
-            boxes = _resampled(boxes, self.shape.programme, film.fps / self.shape.rate)
+        boxes, cuts, shape = None, self.job.source.cuts, self.shape
+        if profile.frame.fit == "follow":
+            boxes = track(self.job.source.path, film.frames, cuts, self._folder, self.job.tools, film.fps)
+        if boxes is not None and shape.rate != film.fps:
+            boxes = _resampled(boxes, shape.programme, film.fps / shape.rate)
+            cuts = [round(cut * shape.rate / film.fps) for cut in cuts]
         size = film.width, film.height
-        return follow(boxes, self.shape.programme, self.shape.rate, source=size, size=self.shape.size)
+        return follow(boxes, shape.programme, shape.rate, source=size, size=shape.size, cuts=cuts)
 
     def _texts(self) -> list[Text]:
         job, shape, fields = self.job, self.shape, self.job.source.fields

@@ -13,6 +13,7 @@ from infra.deliver.drawing import Font
 from infra.deliver.errors import DeliverError
 from infra.deliver.look import Look
 from infra.deliver.profiles import Profile
+from infra.deliver.reframe import Window
 from infra.deliver.tool import Tools
 from infra.media.upscale import LANCZOS
 
@@ -22,6 +23,7 @@ class Source:
     """A film on this machine. look: None for a still. fields: what is known of it, for slates and burn-ins.
 
     audio: the file that its sound comes from (the film itself, or another), None where it has none.
+    cuts: frames at which another shot begins.
     """
 
     path: Path
@@ -29,6 +31,7 @@ class Source:
     fields: Mapping[str, Any] = field(default_factory=dict)
     audio: Path | None = None
     size: tuple[int, int] = (0, 0)
+    cuts: Sequence[int] = ()
 
     @property
     def film(self) -> Look:
@@ -40,7 +43,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Job:
-    """One deliverable to be made. name: of its file, without a suffix. captions: of its locales."""
+    """One deliverable to be made. name: of its file, without a suffix. captions: of its locales.
+
+    window: where it is cut, once that is known, so that no chunk has to look for the subject again.
+    """
 
     source: Source
     profile: Profile
@@ -51,6 +57,7 @@ class Job:
     scaler: str = LANCZOS
     workers: int = 1
     chunk_s: float = 60.0
+    window: Window | None = None
 
 
 @dataclass(frozen=True)

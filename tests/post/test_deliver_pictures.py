@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from infra.deliver.errors import BadCaptions
 from infra.deliver.profiles import load_profiles
 from infra.deliver.reframe import boxes_of, follow
 from infra.deliver.sheets import frames_of
+from infra.media import encode_film
 from infra.media.errors import UpscalerFailed
 from tests.post.deliveries import FONT, grey_film, greys, job_of, lumas, made_of, profile, square_film
 
@@ -187,6 +189,24 @@ def test_a_window_over_chunks_moves_as_over_the_whole(square: Path, tmp_path: Pa
     assert parts.told["chunks"] == 4
     for rows in (slice(0, 48), slice(48, 96)):
         assert lumas(parts.files[0], rows) == pytest.approx(lumas(whole.files[0], rows), abs=2)
+
+
+def test_in_a_cut_the_window_jumps_with_the_shots(tmp_path: Path) -> None:
+    """The subject is at the left in the first shot and at the right in the second one, on another background."""
+    pictures = np.full((24, 64, 192, 3), 30, np.uint8)
+    pictures[12:] = (0, 70, 0)
+    for number in range(24):
+        x = 8 + number // 2 if number < 12 else 140 + number // 2
+        pictures[number, 20:44, x : x + 24] = (230, 60, 60)
+    encode_film(pictures, tmp_path / "cut.mp4", fps=12, preset="veryfast")
+    job = job_of(tmp_path / "cut.mp4", profile(frame={"width": 64, "height": 64, "fit": "follow"}))
+    job = replace(job, source=replace(job.source, cuts=[12]))
+    made = made_of(job, tmp_path)
+    assert made.told["reframe"]["subject_kept"] > 0.95
+    with av.open(str(made.files[0])) as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    centres = [float(np.argwhere(frame[..., 0] - frame[..., 1] > 80)[:, 1].mean()) for frame in frames]
+    assert all(abs(centre - 32) < 14 for centre in centres)
 
 
 def test_without_a_subject_the_cut_is_around_the_centre_and_says_so(tmp_path: Path) -> None:
