@@ -140,8 +140,9 @@ def _wanted(
     text = template or settings.deliver.template
     read = [read_captions(given) for given in captions or []]
     voices = [read_voice(given) for given in audio or []]
-    for what, locales in (("--captions", [one.locale for one in read]), ("--audio", [one.locale for one in voices])):
-        if twice := sorted({str(locale or "any locale") for locale in locales if locales.count(locale) > 1}):
+    told = {"--captions": [one.locale for one in read], "--audio": [one.locale or "any locale" for one in voices]}
+    for what, locales in told.items():
+        if twice := sorted({locale for locale in locales if locales.count(locale) > 1}):
             raise Failure(f"{what}: more than one file for {', '.join(twice)}", hint="Write LOCALE=FILE.")
     return Wanted(profiles, Template(text) if text else None, read, voices, names or [])
 
@@ -163,7 +164,8 @@ def _items(
     found = choose(store, job_id=job_id, show=show, best=not people_only)
     chosen = [one for one in found.chosen if not shots or one.shot_id in shots]
     missing = [one for one in found.missing if not shots or one.shot_id in shots]
-    if unknown := sorted(set(shots or []) - {one.shot_id for one in (*chosen, *missing)}):
+    known = {one.shot_id for one in chosen} | {one.shot_id for one in missing}
+    if unknown := sorted(set(shots or []) - known):
         raise Failure(f"job {job_id} has no shot {', '.join(unknown)}")
     told = [{"show": one.show, "shot_id": one.shot_id, "why": one.why} for one in missing]
     if not chosen:

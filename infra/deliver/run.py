@@ -125,17 +125,18 @@ def _one(store: Store, order: Order, ways: Ways, source: _Fetched, key: str, tak
         )  # fmt: skip
 
 
-def _job(order: Order, ways: Ways, path: Path, source: _Fetched | None) -> Job:
-    """The job of an order; `source` is None where only its key is wanted. path: what is encoded, perhaps marked."""
+def _job(order: Order, ways: Ways, path: Path, fetched: _Fetched | None) -> Job:
+    """The job of an order; `fetched` is None where only its key is wanted. path: what is encoded, perhaps marked."""
     item = order.item
     audio = order.voice.path if order.voice is not None else None
-    found = source.look if source is not None else None
-    if audio is None and source is not None and found is not None and found.sound is not None:
-        audio = source.path
+    found = fetched.look if fetched is not None else None
+    if audio is None and fetched is not None and found is not None and found.sound is not None:
+        audio = fetched.path
     fields = {**item.fields, "locale": order.locale}
+    source = Source(path, found, fields, audio, (item.width, item.height), item.cuts)
     return Job(
-        source=Source(path, found, fields, audio, (item.width, item.height), item.cuts), profile=order.profile, name=order.name, font=ways.font, tools=ways.tools, captions=order.captions,
-        scaler=ways.scaler, workers=ways.workers, chunk_s=ways.chunk_s,
+        source=source, profile=order.profile, name=order.name, font=ways.font, tools=ways.tools,
+        captions=order.captions, scaler=ways.scaler, workers=ways.workers, chunk_s=ways.chunk_s,
     )  # fmt: skip
 
 
