@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.scratch import Scratch
 from infra.store import layout
 from infra.store.errors import NotFound
 
@@ -34,9 +33,24 @@ def tiles_of(frames: int) -> tuple[int, int]:
 class Pictures:
     """A cache on this machine. Threads may share it; `close` removes it."""
 
-    def __init__(self, store: Store, *, ffmpeg: str | None = None, most_bytes: int = CACHE_BYTES) -> None:
-        self._store, self._ffmpeg, self._most = store, ffmpeg, most_bytes
-        self._folder = Path(tempfile.mkdtemp(prefix="rushes-review-"))
+    def __init__(
+        self,
+        store: Store,
+        *,
+        scratch: Path | None = None,
+        scratch_bytes: int | None = None,
+        ffmpeg: str | None = None,
+        most_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """Args:
+        scratch, scratch_bytes: the node's scratch disk (`farm.scratch`); the cache takes a quarter of it at most.
+        """
+        self._store, self._ffmpeg = store, ffmpeg
+        self._most = most_bytes if scratch_bytes is None else min(most_bytes, scratch_bytes // 4)
+        self._room = contextlib.ExitStack()
+        disk = Scratch(scratch, scratch_bytes)
+        disk.clean()  # what a killed review left
+        self._folder = self._room.enter_context(disk.room("review", 0))
         self._lock = threading.Lock()
         self._being_made: dict[str, threading.Lock] = {}
         self._held: OrderedDict[str, int] = OrderedDict()
@@ -44,7 +58,7 @@ class Pictures:
 
     def close(self) -> None:
         """Removes the cache."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._room.close()
 
     def film(self, media: Mapping[str, Any]) -> Path:
         """The film, or still, that a commit names. NotFound where it is gone; StoreError."""

@@ -63,7 +63,7 @@ class Desk:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store, self.settings = store, settings
-        self.pictures = Pictures(store)
+        self.pictures = Pictures(store, scratch=settings.farm.scratch, scratch_bytes=settings.farm.scratch_bytes)
         self._jobs: dict[str, JobTakes] = {}
         self._looked: dict[str, tuple[float, list[ShotView]]] = {}
         self._facts: dict[str, Mapping[str, Any]] = {}

@@ -158,6 +158,8 @@ def _serve(
     output.line(url)
     sys.stdout.flush()
     output.note("Ctrl-C ends it." if not token else "Who has this address may decide. Ctrl-C ends it.")
+    if shown != host:
+        output.note("From elsewhere, put this machine's name in place of 127.0.0.1.")
     if open_page:
         webbrowser.open(url)
     try:
