@@ -31,6 +31,9 @@ _SMALL_STORE = 512 * 2**20
 _LARGE_STORE = 8 * 2**30
 _LARGE_MACHINE = 32 * 2**30
 _REACH_S = 10.0
+_STARTS = 3
+"""Times that a cluster is started here on a machine that is too busy for it."""
+_STARTUP = "timed out during startup"
 
 
 def connect(
@@ -67,11 +70,19 @@ def connect(
     else:
         _check_reachable(address)
         options["address"] = address
-    try:
-        thread = _init(options)
-    except (ConnectionError, RayError, RuntimeError) as error:
-        where = "on this machine" if address is None else f"at {address}"
-        raise FarmGone(f"no Ray cluster {where}: {error}") from error
+    for left in reversed(range(_STARTS)):
+        try:
+            thread = _init(options)
+            break
+        except Exception as error:
+            slow = _STARTUP in str(error)  # Ray has no class of its own for it, and waits no longer than 30 s
+            if not slow and not isinstance(error, (ConnectionError, RayError, RuntimeError)):
+                raise
+            if not slow or not left:
+                where = "on this machine" if address is None else f"at {address}"
+                raise FarmGone(f"no Ray cluster {where}: {error}") from error
+            log.warning("this machine is too busy to start a Ray cluster in time; trying again")
+            ray.shutdown()
     return Connection(started=True, thread=thread)
 
 
