@@ -21,7 +21,7 @@ _SPACING = 0.3
 
 
 class Fonts:
-    """The fonts that cards may name: those of the command line, and the one that comes with Pillow as None."""
+    """The fonts that cards may name: those of the command line, and as None the one that captions have."""
 
     def __init__(self, named: Mapping[str, Font] | None = None) -> None:
         self._named = dict(named or {})

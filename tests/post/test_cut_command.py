@@ -79,7 +79,7 @@ def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
         (("--start", "25h"), "no timecode"),
         (("--job", "nothing"), "nothing"),
         (("--title", " \t"), "1 to 500"),
-        (("--title", "Привет"), "cannot draw"),
+        (("--title", "日本"), "cannot draw 日 本"),
         (("--title", "x", "--title-colour", "red;drawbox"), "no colour"),
         (("--title", "x", "--title-font", "noto"), "--font NAME=FILE"),
         (("--font", "noto=/etc/hostname"), "no font"),
