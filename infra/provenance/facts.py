@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,8 @@ def shown_uri(uri: str | None) -> str | None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has none
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):

@@ -7,6 +7,7 @@ import logging
 import pickle
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,7 @@ from PIL import Image
 from infra.media import encode_film, probe
 from infra.provenance import Invalid, SigningFailed, Source, Takes, Work, check_stored, finish, validate
 from infra.provenance.certificates import ORGANIZATION, process_chain
-from infra.provenance.facts import is_rights_column, shown_uri
+from infra.provenance.facts import is_rights_column, rights_of, shown_uri
 from infra.provenance.manifest import AI_COMPOSITE, AI_MEDIA, ASSERTION
 from infra.provenance_settings import ProvenanceSettings
 from tests.post import signers
@@ -277,6 +278,20 @@ def test_columns_that_speak_of_rights(name: str) -> None:
 @pytest.mark.parametrize("name", ["brightness", "copy", "camera", "prompt", "direction_right", "owner"])
 def test_columns_that_do_not(name: str) -> None:
     assert not is_rights_column(name)
+
+
+def test_values_of_any_kind_are_told_as_json_can_hold_them() -> None:
+    when = datetime(2026, 11, 1, tzinfo=UTC)
+    odd = {
+        "licence": float("nan"),
+        "release": [when, None],
+        "credit": {"by": b"Ida"},
+        "rights": "",
+        "tags": [("a", "b")],
+    }
+    told = rights_of({**odd, "copyright": "x" * 9000})
+    assert told["licence"] == "nan" and told["release"] == [str(when), None] and "rights" not in told
+    assert len(told["copyright"]) == 4000 and json.dumps(told, allow_nan=False)
 
 
 def test_addresses_are_shown_without_what_opens_them() -> None:
