@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from actors.dispatcher import Dispatcher
 from actors.orders import Ledger
+from actors.scheduler import Scheduler
 from catalogs import plan, read
 from flows.retakes import queue_retakes
 from flows.verbs.failure import Failure
@@ -97,3 +101,30 @@ def test_a_job_that_was_added_to_is_planned_with_it_and_its_plan_stays(tmp_path:
     assert store.read(layout.plan_path("job")) == before
     again = plan(read(str(tmp_path / "job.parquet")), FACTS).takes
     assert again["spec_key"].to_pylist() == read_plan(store, "job")["spec_key"].to_pylist()
+
+
+def test_a_dispatcher_hands_out_what_was_added(tmp_path: Path) -> None:
+    spec = job(tmp_path, [shot(1), shot(2)])
+    store = open_store(spec.store_url)
+    ledger, scheduler = Ledger.read(store, spec), Scheduler(spec.policy())
+    ledger.settle(scheduler)
+    scheduler.unloaded = ledger.pending
+    dispatcher = Dispatcher.__new__(Dispatcher)  # without Ray: no pool, no gangs
+    told: list[str] = []
+    parts = {"_spec": spec, "_ledger": ledger, "_scheduler": scheduler, "_attempts": None, "_shards": []}
+    parts |= {"_journal": SimpleNamespace(event=lambda kind, **_: told.append(kind)), "_changed": asyncio.Event()}
+    vars(dispatcher).update(parts)
+    for shard in ledger.shards_in_order():
+        scheduler.add(ledger.takes_of(shard))
+    queue_retakes(store, "job", TakeName.of(first_row(store)), FACTS, count=2)
+    found = ledger.additions(store, spec)
+    assert found is not None
+    dispatcher._add(ledger, found)
+    assert told == ["added"]
+    assert (scheduler.counts()["total"], scheduler.counts()["pending"], scheduler.unloaded) == (4, 4, 0)
+    given = [scheduler.next("slot", 0.0) for _ in range(4)]
+    assert [one.take.id for one in given if one is not None] == [0, 1, 2, 3]
+    orders = [ledger.order(one, spec) for one in given if one is not None]
+    assert [(order["shot_id"], order["take"]) for order in orders] == [
+        ("s001", 1), ("s002", 1), ("s001", 2), ("s001", 3),
+    ]  # fmt: skip
