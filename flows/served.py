@@ -54,6 +54,7 @@ async def render_catalog(
     gang: int | None = None,
     layout: str | None = None,
     budget_gpu_s: float | None = None,
+    draft: bool = False,
 ) -> State:
     """Plans a catalog and renders what is missing.
 
@@ -65,13 +66,14 @@ async def render_catalog(
         model: name, folder or URL of a pipeline.
         gang, layout: ranks that render one take together, and how they share it.
         budget_gpu_s: GPU seconds that the job may use.
+        draft: small and in few steps, to choose takes from.
     """
     from flows.verbs.plan import make_plan
     from infra.settings import Settings
 
     try:
         settings = Settings.load(farm={"gang": gang, "layout": layout})
-        planned = await asyncio.to_thread(make_plan, catalog, store, settings, job=job, model=model)
+        planned = await asyncio.to_thread(make_plan, catalog, store, settings, job=job, model=model, draft=draft)
         return await render_here(planned, settings, RenderOptions(budget_gpu_s=budget_gpu_s))
     except Exception as error:
         failure = explain(error)
