@@ -97,7 +97,8 @@ class Plan:
             if both := [option for option, is_given in given.items() if is_given]:
                 raise Failure(f"{', '.join(both)} and --timeline: the timeline says so itself", hint="Leave one out.")
             asked = _read(timeline, selection, rate, edl_rate)
-        library = Library((one.commit for one in read_commits(store) if one.commit is not None), selection)
+        named = () if timeline is None else read_commits(store)  # only a timeline can name a take that was not chosen
+        library = Library((one.commit for one in named if one.commit is not None), selection)
         found = resolve(asked, library, name=name, conform=rate, size=size, start=start, still=length)
         check_timecode(start, found.fps)
         for note in found.notes:

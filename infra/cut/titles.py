@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,7 @@ class Fonts:
         return hashlib.sha256(self.get(card).data).hexdigest()
 
 
+@cache
 def _built_in() -> Font:
     return Font.load(None)
 
