@@ -16,6 +16,7 @@ from flows.verbs.progress import Counted
 from flows.verbs.words import plural, size
 
 if TYPE_CHECKING:
+    from infra.media.side_assets import Kind
     from infra.store import Store as OpenStore
 
 
@@ -74,7 +75,7 @@ def assets(
     scratch = Scratch(settings.farm.scratch, settings.farm.scratch_bytes)
     scratch.clean()
     maker = AssetMaker(opened, scratch, settings)
-    wanted = [found.value for found in dict.fromkeys(kind or AssetKind)]
+    wanted: list[Kind] = [found.value for found in dict.fromkeys(kind or AssetKind)]
     made: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     with half_done(), Counted("finished", "take", len(commits), output) as counted:

@@ -35,7 +35,7 @@ class Plane:
         y = np.linspace(-1, 1, rows, dtype=np.float32)
         fitted = self._fit(picture, x, y)
         expected = fitted[0] + x[None, :, None] * fitted[1] + y[:, None, None] * fitted[2]
-        return _length(picture.astype(np.float32) - expected)
+        return _length(picture - expected)
 
     @staticmethod
     def _fit(picture: Picture, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,5 +79,5 @@ def threshold(distance: NDArray[np.float32]) -> float:
     return max(14.0, 4.0 * noise, 0.3 * float(np.percentile(distance, 99.7)))
 
 
-def _length(difference: NDArray[np.float32]) -> NDArray[np.float32]:
+def _length(difference: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(np.square(difference).mean(axis=-1)), np.float32)

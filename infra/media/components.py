@@ -57,8 +57,8 @@ def label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     roots = np.array([root(run) for run in range(len(starts))], np.int64)
     _, numbers = np.unique(roots, return_inverse=True)
     labels = np.zeros((rows, columns), np.int32)
-    for row, start, end, number in zip(row_of, starts, ends, numbers, strict=True):
-        labels[row, start:end] = number + 1
+    for line, start, end, number in zip(row_of, starts, ends, numbers, strict=True):
+        labels[line, start:end] = number + 1
     return labels, int(numbers.max()) + 1 if len(numbers) else 0
 
 

@@ -75,7 +75,7 @@ def blur_behind(picture: Picture, alpha: NDArray[np.uint8]) -> Picture:
     return np.asarray(np.round(share * picture + (1 - share) * far), np.uint8)
 
 
-def _smooth(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
+def _smooth(values: NDArray[np.floating], radius: int) -> NDArray[np.floating]:
     """(height, width, channels) filtered; beyond the edge its outermost pixels go on."""
     for _ in range(_PASSES):
         for axis in (0, 1):
@@ -84,5 +84,5 @@ def _smooth(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
             sums = np.cumsum(np.pad(values, reach, mode="edge"), axis=axis, dtype=np.float64)
             size = values.shape[axis]
             ahead = np.take(sums, range(2 * radius + 1, 2 * radius + 1 + size), axis=axis)
-            values = ((ahead - np.take(sums, range(size), axis=axis)) / (2 * radius + 1)).astype(np.float32)
+            values = np.asarray((ahead - np.take(sums, range(size), axis=axis)) / (2 * radius + 1), np.float32)
     return values

@@ -18,4 +18,5 @@ def function_of(path: str, setting: str, error: type[ProvenanceError]) -> Callab
         raise error(f"{setting} = {path}: cannot be loaded ({type(cause).__name__})") from None
     if not callable(found):
         raise error(f"{setting} = {path}: that is no function")
-    return found  # type: ignore[no-any-return]
+    function: Callable[..., Any] = found
+    return function

@@ -81,10 +81,10 @@ def mark(frames: Frames, facts: Mapping[str, Any], hook: Hook) -> Frames:
     if not isinstance(made, np.ndarray) or made.shape != frames.shape or made.dtype != frames.dtype:
         told = f"{made.shape}, {made.dtype}" if isinstance(made, np.ndarray) else type(made).__name__
         raise MarkingFailed(f"the watermark's function gave back {told}, not {frames.shape}, {frames.dtype}")
-    error = float(np.square(made.astype(np.float32) - frames).mean())
-    if error > 255.0**2 / 10 ** (VISIBLE_DB / 10):
-        noise = 10 * np.log10(255.0**2 / error)
-        raise MarkingFailed(f"the watermark can be seen: {noise:.1f} dB, at least {VISIBLE_DB:g} are asked for")
+    changed = float(np.square(made.astype(np.float32) - frames).mean())
+    if changed > 255.0**2 / 10 ** (VISIBLE_DB / 10):
+        ratio = 10 * np.log10(255.0**2 / changed)
+        raise MarkingFailed(f"the watermark can be seen: {ratio:.1f} dB, at least {VISIBLE_DB:g} are asked for")
     return made
 
 
