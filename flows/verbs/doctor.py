@@ -152,6 +152,19 @@ def ffmpeg() -> Iterator[Finding]:
         )
     else:
         yield Finding("ffmpeg", "ok", f"{found} with {', '.join(ENCODERS)}")
+    yield _delivery(program)
+
+
+def _delivery(program: str) -> Finding:
+    """Which delivery profiles this ffmpeg cannot make."""
+    from infra.deliver.profiles import load_profiles
+    from infra.deliver.tool import lacking
+
+    profiles = load_profiles()
+    lacks = lacking(list(profiles.values()), program)
+    if not lacks:
+        return Finding("delivery", "ok", f"all {len(profiles)} profiles can be made")
+    return Finding("delivery", "warning", f"this ffmpeg cannot make {', '.join(lacks)}", next(iter(lacks.values())))
 
 
 def accelerators() -> Iterator[Finding]:

@@ -8,6 +8,8 @@ import pytest
 
 import infra.deliver
 from catalogs.schema import PROFILES
+from flows.verbs import doctor
+from infra.deliver import tool
 from infra.deliver.errors import BadProfiles, EncoderMissing
 from infra.deliver.profiles import load_profiles, pick, profiles_table
 from infra.deliver.tool import encoder_of, encoders, lacking
@@ -37,6 +39,14 @@ def test_a_catalog_may_name_our_profiles_and_no_others() -> None:
 def test_the_ffmpeg_of_the_wheel_makes_all_of_them() -> None:
     assert lacking(list(load_profiles().values()), TOOLS.program) == {}
     assert "libx264" in encoders(TOOLS.program)
+
+
+def test_doctor_tells_which_profiles_an_ffmpeg_cannot_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {finding.name: finding for finding in doctor.ffmpeg()}
+    assert found["delivery"].state == "ok"
+    monkeypatch.setattr(tool, "encoders", lambda program: encoders(program) - {"libsvtav1", "libaom-av1", "prores_ks"})
+    found = {finding.name: finding for finding in doctor.ffmpeg()}
+    assert found["delivery"].state == "warning" and "av1, prores-hq, prores-4444" in found["delivery"].found
 
 
 def test_what_an_ffmpeg_lacks_is_named() -> None:
