@@ -55,6 +55,7 @@ def assets(
     """Make mattes, motion tracks and versions with a blurred background of the chosen takes; what is there stays."""
     from flows.verbs.ledger import choose_job, open_for_reading
     from infra.assets import AssetFailed, AssetMaker
+    from infra.provenance import ready
     from infra.scratch import Scratch
     from infra.settings import Settings
 
@@ -74,6 +75,8 @@ def assets(
         raise Failure(f"{opened.url} has no finished take of that kind", hint="`rushes render` makes takes.")
     scratch = Scratch(settings.farm.scratch, settings.farm.scratch_bytes)
     scratch.clean()
+    if AssetKind.BLUR in (kind or AssetKind):
+        ready(settings.provenance)
     maker = AssetMaker(opened, scratch, settings)
     wanted: list[Kind] = [found.value for found in dict.fromkeys(kind or AssetKind)]
     made: list[dict[str, Any]] = []

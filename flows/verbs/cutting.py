@@ -30,7 +30,7 @@ from infra.deliver.drawing import Font
 from infra.deliver.errors import BadCaptions
 from infra.deliver.profiles import Loudness
 from infra.media.errors import MediaError
-from infra.provenance import ProvenanceError
+from infra.provenance import ProvenanceError, ready
 from infra.scratch import Scratch, film_bytes
 from infra.settings import Settings
 from infra.store import Store
@@ -128,6 +128,7 @@ def carry_out(plan: Plan, store: Store, settings: Settings, output: Output) -> t
     record = standing.record
     if record is not None and record.get("recipe") == recipe and publishing.is_whole(store, record):
         return "unchanged", record
+    ready(settings.provenance)
     scratch = Scratch(settings.farm.scratch, settings.farm.scratch_bytes)
     scratch.clean()
     with half_done(), scratch.room("cut", _bytes(plan.timeline)) as folder:

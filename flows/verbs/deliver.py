@@ -211,8 +211,10 @@ def _run(
     from infra.deliver.drawing import Font
     from infra.deliver.run import Ways
     from infra.deliver.run import deliver as deliver_all
+    from infra.provenance import ready
     from infra.scratch import Scratch
 
+    ready(settings.provenance)
     scratch = Scratch(settings.farm.scratch, settings.farm.scratch_bytes)
     scratch.clean()
     with half_done(), _encoders(workers, settings) as (count, chunks):

@@ -82,9 +82,20 @@ def explain(error: BaseException) -> Failure | None:
         return Failure(
             str(error), exit_code=ExitCode.FAULT, hint="Another process took this job over; it goes on there."
         )
-    if isinstance(error, CatalogError | StoreError | SettingsError | ShadowedPackage | ModelError):
+    if isinstance(error, CatalogError | StoreError | SettingsError | ShadowedPackage | ModelError) or _of_provenance(
+        error
+    ):
         return Failure(str(error))
     return _explain_farm(error)
+
+
+def _of_provenance(error: BaseException) -> bool:
+    """Whether it is one of signing or checking, which can only have come where that was loaded."""
+    if "infra.provenance.errors" not in sys.modules:
+        return False
+    from infra.provenance.errors import ProvenanceError
+
+    return isinstance(error, ProvenanceError)
 
 
 def _explain_farm(error: BaseException) -> Failure | None:

@@ -5,7 +5,7 @@ finished = finish(local, Work("deliverable", "a.mp4", [Source("take.mp4", take, 
 
 from infra.provenance.errors import Invalid, MarkingFailed, ProvenanceError, SigningFailed
 from infra.provenance.facts import Takes, take_facts
-from infra.provenance.finish import Finished, check_local, check_stored, finish, trusted
+from infra.provenance.finish import Finished, check_local, check_stored, finish, ready, trusted
 from infra.provenance.sign import Validation, require_sound, validate
 from infra.provenance.watermark import marked
 from infra.provenance.work import Source, Work
@@ -24,6 +24,7 @@ __all__ = [
     "check_stored",
     "finish",
     "marked",
+    "ready",
     "require_sound",
     "take_facts",
     "trusted",

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.provenance import manifest as manifests
-from infra.provenance.errors import Invalid, SigningFailed
+from infra.provenance.errors import Invalid, MarkingFailed, SigningFailed
+from infra.provenance.hooks import function_of
 from infra.provenance.sidecar import SUFFIX, sidecar
 from infra.provenance.sign import EMBEDDED, Ingredient, Validation, detach, embed, mime_of, require_sound
 from infra.provenance.signer import Signer, is_test, signer_of
@@ -66,6 +67,15 @@ class Finished:
             for file in self.beside
         ]
         return {**self.told, "path": path, "files": files}
+
+
+def ready(settings: ProvenanceSettings) -> None:
+    """Whether files can be signed and marked, asked before anything is made. SigningFailed, MarkingFailed."""
+    if settings.sign:
+        signer_of(settings.signer)
+        trusted(settings)
+    if settings.watermark is not None:
+        function_of(settings.watermark, "provenance.watermark", MarkingFailed)
 
 
 def finish(local: Path, work: Work, settings: ProvenanceSettings) -> Finished:

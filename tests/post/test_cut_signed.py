@@ -50,8 +50,11 @@ def test_a_signer_that_fails_leaves_no_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = store_of(tmp_path, "a")
-    monkeypatch.setenv("RUSHES_PROVENANCE__SIGNER", BROKEN)
     before = objects(store)
+    for verb in (["cut", store.url, "--name", "film"], ["assets", store.url]):
+        monkeypatch.setenv("RUSHES_PROVENANCE__SIGNER", "no.such:signer")
+        assert main(verb) == 2 and "cannot be loaded" in capsys.readouterr().err
+    monkeypatch.setenv("RUSHES_PROVENANCE__SIGNER", BROKEN)
     assert rushes_cut(store) == 4
     told = capsys.readouterr()
     assert "signer raised RuntimeError" in told.err and "0000" not in told.err + told.out
