@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from flows.report import ExitCode, GpuSeconds, JobReport, Rows, Takes, refusal_dict
+from flows.planned import Part, Planned, cached_count
+from flows.report import ExitCode, GpuSeconds, JobReport, refusal_dict
 from flows.verbs.console import Output
 from flows.verbs.enhancing import load_enhancer
 from flows.verbs.estimate import cached_gpu_s, print_plan, shapes_of
 from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import MOST_REFUSED_KEPT, Origin, shown_url
 from flows.verbs.request import Request
-from flows.verbs.source import catalog_file, catalog_sha256, job_id_of, storage_options
+from flows.verbs.source import catalog_file, catalog_sha256, input_digests, job_id_of, storage_options
 from flows.verbs.words import plural
 
 if TYPE_CHECKING:
@@ -26,89 +26,10 @@ if TYPE_CHECKING:
     from infra.settings import Settings
     from infra.store import Store
 
-log = logging.getLogger("rushes.plan")
+__all__ = ["MODEL_DEFAULTS", "Part", "Planned", "cached_count", "make_plan", "plan_request", "replan", "run"]
 
 MODEL_DEFAULTS = ("width", "height", "frames", "fps", "steps", "guidance_scale", "negative_prompt")
 """Facts of a model that fill in what a row leaves open, and so enter its keys."""
-
-
-class Part(NamedTuple):
-    """A job that renders a catalog in part, or in another form.
-
-    Attributes:
-        name: stands in the job's name, behind the catalog's.
-        rows: what becomes of the catalog's batches.
-        options: what else the rows depend on; must be JSON.
-        roots: prefixes that inputs may come from, in place of the catalog's folder.
-    """
-
-    name: str
-    rows: Callable[[Iterator[Batch]], Iterator[Batch]]
-    options: Mapping[str, Any]
-    roots: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A catalog planned into a store: what a job starts from.
-
-    Attributes:
-        plan: takes, shards, cost and refused rows; after the catalog's takes those that were added to the job since.
-        job_id: names the job in the store.
-        store: where it renders to; nothing has been written.
-        facts: of the model, from `model.facts.read_facts`.
-        origin: the catalog and the options that this was planned from; it stands in the plan's metadata too.
-        quarantined: takes given up in the newest round, as (show, shot_id, take).
-        first: the takes as they were planned first, where some have been added to the job, or changed, since.
-        finals: of a draft, the takes as they would be at full size.
-    """
-
-    plan: Plan
-    job_id: str
-    store: Store
-    facts: Mapping[str, Any]
-    origin: Origin
-    quarantined: frozenset[tuple[str, str, int]] = frozenset()
-    first: pa.Table | None = None
-    finals: pa.Table | None = None
-
-    def put(self) -> pa.Table:
-        """Puts the plan if the job has none; returns all takes of the job as they stand, additions among them.
-
-        Raises:
-            PlanDiffers: the job has another plan. StoreError.
-        """
-        from infra.store.additions import list_additions, read_takes
-        from infra.store.finals import put_finals
-        from infra.store.jobs import put_plan
-
-        if self.finals is not None:
-            put_finals(self.store, self.job_id, self.finals)
-        standing = put_plan(self.store, self.job_id, self.plan.takes if self.first is None else self.first)
-        return read_takes(self.store, self.job_id) if list_additions(self.store, self.job_id) else standing
-
-    @property
-    def roots(self) -> tuple[str, ...]:
-        """Prefixes that inputs may come from."""
-        return self.origin.roots
-
-    def takes(self) -> Takes:
-        """Counts before anything renders."""
-        total = self.plan.takes.num_rows
-        cached = cached_count(self.plan)
-        counts = {"quarantined": len(self.quarantined), "skipped": len(self.skipped)}
-        return Takes.of(total=total, committed=cached, cached=cached, **counts)
-
-    @cached_property
-    def skipped(self) -> frozenset[tuple[str, str, int]]:
-        """Takes that are not wanted any more, because enough others of their shots have passed."""
-        from flows.keeping import skipped_of
-
-        return skipped_of(self.store, self.plan.takes, self.quarantined, self.facts)
-
-    def rows(self) -> Rows:
-        """The catalog's rows and the refused ones."""
-        return Rows(self.plan.rows_total, self.plan.refused)
 
 
 def make_plan(
@@ -170,7 +91,7 @@ def make_plan(
         whole = partial(
             plan,
             model_facts=facts,
-            digest_input=_digests(roots, settings),
+            digest_input=input_digests(roots, settings),
             shard_takes=settings.farm.shard_takes,
             enhance=load_enhancer(enhance),
             upscaler=settings.media.upscale,
@@ -314,13 +235,6 @@ def plan_request(request: Request, settings: Settings) -> Planned:
     )
 
 
-def cached_count(plan: Plan) -> int:
-    """Takes of a plan that the store holds already."""
-    import pyarrow.compute as pc
-
-    return int(pc.sum(pc.cast(plan.takes["cached"], "int64")).as_py() or 0)
-
-
 def _committed(store: Store) -> Iterator[str]:
     """spec_keys with a commit, from a listing. One at a time: the names of a million are not held as text."""
     from infra.store import layout
@@ -378,24 +292,3 @@ def _quarantined(store: Store, job_id: str, plan: Plan) -> frozenset[tuple[str, 
     pending = pending.filter(pc.invert(pending["cached"]))
     keys = zip(*(pending[name].to_pylist() for name in ("show", "shot_id", "take")), strict=True)
     return frozenset(key for key in keys if key in found)
-
-
-def _digests(roots: Sequence[str], settings: Settings) -> Callable[[str], str | None]:
-    """Digest of an input, or None for one that cannot be read now: its take asks again, and fails with a reason."""
-    from infra.inputs import InputUnreadable, digest_input
-    from infra.store.errors import StoreUnavailable
-
-    def digest(uri: str) -> str | None:
-        try:
-            return digest_input(
-                uri,
-                roots=roots,
-                max_bytes=settings.farm.input_bytes,
-                storage_options=settings.store,
-                timeout_s=settings.farm.input_timeout_s,
-            )
-        except (InputUnreadable, StoreUnavailable) as error:
-            log.info("an input cannot be read now: %s", error)
-            return None
-
-    return digest

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from urllib.parse import urlsplit
 from flows.verbs.request import shot_bytes
 
 if TYPE_CHECKING:
+    from infra.settings import Settings
     from infra.store import StoreOptions
 
+log = logging.getLogger("rushes.plan")
 _NOT_ID = re.compile(r"[^A-Za-z0-9._-]+")
 _HASH_CHARACTERS = 12
 
@@ -88,3 +91,24 @@ def job_id_of(catalog: str, digest: str, options: Mapping[str, Any], *, part: st
     stem = (stem.strip("-._")[: 127 - _HASH_CHARACTERS - len(more)] or "catalog") + more
     text = json.dumps([digest, options], sort_keys=True, separators=(",", ":"))
     return f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]}"
+
+
+def input_digests(roots: Sequence[str], settings: Settings) -> Callable[[str], str | None]:
+    """Digest of an input, or None for one that cannot be read now: its take asks again, and fails with a reason."""
+    from infra.inputs import InputUnreadable, digest_input
+    from infra.store.errors import StoreUnavailable
+
+    def digest(uri: str) -> str | None:
+        try:
+            return digest_input(
+                uri,
+                roots=roots,
+                max_bytes=settings.farm.input_bytes,
+                storage_options=settings.store,
+                timeout_s=settings.farm.input_timeout_s,
+            )
+        except (InputUnreadable, StoreUnavailable) as error:
+            log.info("an input cannot be read now: %s", error)
+            return None
+
+    return digest
