@@ -25,7 +25,9 @@ export class Section {
     this.shot = shot;
     this.element.dataset.shot = `${shot.show}/${shot.shot_id}`;
     const by = shot.who ? `${shot.who}, ${when(shot.when)}` : "";
-    const asked = shot.retakes.length ? `${shot.retakes.reduce((sum, one) => sum + (one.count || 1), 0)} asked for again` : "";
+    // Requests name their job; those of other jobs of the shot are not awaited here.
+    const own = shot.retakes.filter((one) => !String(one.id).includes(":") || String(one.id).startsWith(`${this.job}:`));
+    const asked = own.length ? `${own.reduce((sum, one) => sum + (one.count || 1), 0)} asked for again` : "";
     this.head.replaceChildren(
       make("span", {}, nameOf(shot)), make("span", { class: `chip ${shot.state}` }, shot.state),
       make("span", { class: "by" }, [by, asked].filter(Boolean).join(" · ")),
