@@ -23,15 +23,15 @@ takes = st.lists(
             "priority": priority, "deadline": deadline, "not_before": wait, "behind": behind, "enough": enough,
             "gangless": gangless,
         },
-        st.integers(0, 5), st.integers(1, 3), st.integers(0, 3), st.floats(0.5, 100), st.integers(-2, 2),
+        st.integers(0, 2), st.integers(1, 3), st.integers(0, 3), st.floats(0.5, 100), st.integers(-2, 2),
         st.none() | st.floats(0, 100), st.none() | st.floats(0, 100),
         # Takes that this one comes after, as steps back in the list, and whether one of them is enough.
         st.sets(st.integers(1, 8), max_size=3), st.booleans(), st.integers(0, 3).map(lambda number: number == 0),
     ),
-    min_size=1, max_size=20,
+    min_size=2, max_size=20,
 )  # fmt: skip
-keeps = st.dictionaries(st.integers(0, 5), st.integers(1, 4), max_size=4)
-budgets = st.dictionaries(st.integers(0, 5), st.floats(1, 120), max_size=3)
+keeps = st.fixed_dictionaries({shot: st.sampled_from([None, 1, 1, 2, 3]) for shot in range(3)})
+budgets = st.dictionaries(st.integers(0, 2), st.floats(1, 120), max_size=2)
 
 
 def made(number, row, caps, chained, keep):
@@ -55,14 +55,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         rows=takes, caps=budgets, cap=st.none() | st.floats(1, 500), farm=st.integers(3, 30),
         given_up=st.integers(2, 50), done=st.sets(st.integers(0, 19), max_size=4),
         gone=st.sets(st.integers(0, 19), max_size=2), shuffle=st.randoms(use_true_random=False),
-        chained=st.booleans(), keep=keeps, before=st.dictionaries(st.integers(0, 5), st.integers(1, 2), max_size=2),
+        chained=st.booleans(), keep=keeps, before=st.dictionaries(st.integers(0, 2), st.integers(1, 2), max_size=1),
         ahead=st.integers(0, 1),
     )  # fmt: skip
     def start(self, rows, caps, cap, farm, given_up, done, gone, shuffle, chained, keep, before, ahead):
         self.takes = [made(number, row, caps, chained, keep) for number, row in enumerate(rows)]
         self.settled = len(done) + len(gone)
         self.policy = Policy(
-            budget_gpu_s=cap, farm_faults=farm, quarantines=given_up, straggler_factor=1.1, straggler_s=1.0,
+            budget_gpu_s=cap,
+            farm_faults=farm,
+            quarantines=given_up,
+            straggler_factor=1.1,
+            straggler_s=1.0,
             keep_ahead=ahead,
         )
         self.scheduler = Scheduler(self.policy, expected=len(self.takes))
@@ -93,8 +97,28 @@ class SchedulerMachine(RuleBasedStateMachine):
     def wait(self, by):
         self.now += by
 
+    @rule(near=st.none() | st.integers(1, 3), passes=st.lists(st.booleans(), max_size=4))
+    def work(self, near, passes):
+        """All idle gangs take what there is, and some of them have their takes committed: what a farm does most."""
+        for passed in passes:
+            for slot in SLOTS:
+                self.hand_out(slot, near)
+            if not self.out:
+                return
+            given = self.out.pop(min(self.out))
+            lost = self.lost(given)
+            assert self.scheduler.rendered(given.take.id, given.attempt, 1.0) != lost
+            self.spent += 1.0
+            self.losers.discard((given.take.id, given.attempt))
+            if not lost:
+                assert self.scheduler.committed(given.take.id, given.attempt, passed=passed).kind == "committed"
+                self.settled_by(given, passed)
+
     @rule(slot=st.sampled_from(SLOTS), near=st.none() | st.integers(1, 3))
     def take_next(self, slot, near):
+        self.hand_out(slot, near)
+
+    def hand_out(self, slot, near):
         if slot in self.out:
             return
         given = self.scheduler.next(slot, self.now, near and (near, near, 1))
