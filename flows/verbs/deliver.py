@@ -239,10 +239,11 @@ def _encoders(workers: str | int, settings: Settings) -> Iterator[tuple[int, Enc
     if isinstance(workers, int):
         yield workers, None
         return
+    ray = settings.ray
+    os.environ.setdefault("RAY_AUTH_MODE", ray.auth)  # before Ray is imported, as in render
     from actors.client import connect
     from actors.encoding import encode_on_ray
 
-    ray = settings.ray
     with connect(
         ray.address, auth=ray.auth, num_cpus=ray.num_cpus, num_gpus=ray.num_gpus,
         object_store_bytes=ray.object_store_bytes,
