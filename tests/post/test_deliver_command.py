@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from infra.deliver import records
 from infra.deliver.look import look
-from infra.store import Store, layout
+from infra.store import Store, layout, open_store
 from infra.store.errors import StoreUnavailable
+from infra.store.jobs import put_plan
+from infra.store.options import StoreOptions
 from infra.store.verify import audit
 from tests.flows.command_samples import Ran, run
-from tests.post.cuts import store_of
+from tests.post.cuts import add_take, store_of
 from tests.post.deliveries import tone
 from tests.post.takes import row, store_with
+from tests.servers.seaweedfs import SeaweedFS
 
 PROFILES = """
 [x-small]
@@ -216,6 +220,31 @@ def test_a_store_that_goes_away_leaves_no_record_of_what_is_not_there(
     assert records.read_record(store, "deliver/x-small/spring/a/spring_a_0a1b2c3d_v001.json") is None
     again = deliver(capsys, store, here, "-p", "x-small")
     assert (again.code, len(again.json["made"])) == (0, 1)
+
+
+def test_on_s3_a_ladder_is_put_read_back_and_stands(
+    here: Path, s3: SeaweedFS, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = StoreOptions(
+        endpoint_url=s3.endpoint, region=s3.region, access_key_id=s3.key, secret_access_key=s3.secret
+    )
+    store = open_store(s3.bucket_url("deliver"), options)
+    store.probe()
+    commit = add_take(store, here, "a")
+    planned = row("a", show="s", revision="0011aabb", spec_key=commit["spec_key"])
+    put_plan(store, "job", pa.Table.from_pylist([planned]))
+    config = here / "s3.toml"
+    config.write_text(
+        f'[store]\nendpoint_url = "{s3.endpoint}"\nregion = "{s3.region}"\naccess_key_id = "{s3.key}"\n'
+        f'secret_access_key = "{s3.secret}"\n'
+    )
+    ran = deliver(capsys, store, here, "-p", "hls", "--config", config)
+    assert ran.code == 0, ran.err
+    (record,) = ran.json["made"]
+    assert record["file"].endswith("/index.m3u8") and record["provenance"]["c2pa"] == "detached"
+    assert all(store.stat(file["path"]).size == file["bytes"] for file in record["files"])
+    again = deliver(capsys, store, here, "-p", "hls", "--config", config)
+    assert len(again.json["standing"]) == 1 and not again.json["made"]
 
 
 def test_names_from_a_catalog_stay_names(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
