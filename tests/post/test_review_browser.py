@@ -77,6 +77,7 @@ class Reviewer:
 
     def __init__(self, browser: Any, url: str, who: str = "Ida") -> None:
         self.page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        self.page.set_default_timeout(60_000)  # a busy machine is slow, and that is no fault
         self.complaints: list[str] = []
         self.pictures: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -300,6 +301,7 @@ def test_the_exported_board_opens_from_a_disk(browser: Any, tmp_path: Path, caps
     assert run(capsys, "select", planned.store.url, "--shot", "shot-000", "--take", 2, "--who", "Ida").code == 0
     assert run(capsys, "review", planned.store.url, "--export").code == 0
     page = browser.new_page()
+    page.set_default_timeout(60_000)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.goto(f"{planned.store.url}/jobs/job/board.html")
