@@ -92,8 +92,11 @@ def select(
     facts = _facts(takes, settings)
     queued: list[dict[str, Any]] = []
     with half_done():
-        for mended in queue_forgotten(opened, takes.job_id, facts):
-            output.note(f"{mended}: a retake that was asked for and not queued is queued now.")
+        try:
+            for mended in queue_forgotten(opened, takes.job_id, facts):
+                output.note(f"{mended}: a retake that was asked for and not queued is queued now.")
+        except Failure as error:  # the model has changed; that is no reason not to choose
+            output.note(f"A retake that was asked for cannot be queued: {error}")
         shots = takes.refresh()
         by = (who or getpass.getuser()).strip()
         if asked == "best":

@@ -149,6 +149,9 @@ def test_a_retake_of_a_model_that_changed_is_refused_before_anything_is_said(
     done = select(capsys, planned, "--shot", "s0", "--retake")
     assert done.code == 2 and "has changed since" in done.err
     assert not list(planned.store.list(layout.DECISIONS))
+    take = TakeName.of(planned.plan.takes.slice(0, 1).to_pylist()[0])
+    give_verdict(planned.store, take, "retake", who="Ida", retake_id=f"{planned.job_id}:1")  # and killed right then
+    assert select(capsys, planned, "--shot", "s1", "--take", 1).code == 0, "others can be chosen all the same"
 
 
 def test_a_quarantined_take_can_be_made_again(capsys: Any, planned: Planned) -> None:
