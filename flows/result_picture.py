@@ -105,7 +105,7 @@ def _estimates(draw: ImageDraw.ImageDraw, costs: JobCosts, font: Font) -> None:
         draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_BLUE)
     draw.text((right - 60, top + 4), f"{most:,.0f} s", fill=_DIM, font=font)
     draw.text((right - 60, bottom - 18), f"{end:,.0f} s", fill=_DIM, font=font)
-    draw.text((left + 4, bottom + 4), "blue: said · grey: true", fill=_DIM, font=font)
+    draw.text((left + 4, bottom + 4), "blue: said, grey: true", fill=_DIM, font=font)
 
 
 def _reasons(draw: ImageDraw.ImageDraw, costs: JobCosts, font: Font) -> None:
@@ -130,8 +130,8 @@ def _by(costs: JobCosts) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.2f}"
+    return "-" if value is None else f"{value:,.2f}"
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
+    return "-" if value is None else f"{100 * value:.0f} %"
