@@ -9,6 +9,7 @@ from typing import Any
 from infra.store import Store
 from infra.store.commits import read_many
 from infra.store.decisions import selected_take
+from infra.store.selection import passed, rank_of
 from model.errors import InputError
 
 
@@ -21,7 +22,8 @@ class Source:
         media: the path of its film, or still, in the store.
         sha256: of that file.
         take: its number.
-        score: its measured quality, where its commit tells one.
+        score: its rank by measured quality, where its commit tells one.
+        passed: whether its measures let it pass; where nobody measured it, they do.
         selected: whether people chose it.
     """
 
@@ -31,10 +33,12 @@ class Source:
     take: int
     score: float | None = None
     selected: bool = False
+    passed: bool = True
 
 
 def sources_of(store: Store, show: str, shot_id: str, keys: Sequence[str]) -> list[Source]:
-    """The committed takes of a shot, the one to start from first: the selected one, else the best, else the first.
+    """The committed takes of a shot, the one to start from first: the selected one, else the best of
+    those that pass, else the best, else the first.
 
     Args:
         keys: spec_keys of its takes, as far as they are done.
@@ -52,18 +56,12 @@ def sources_of(store: Store, show: str, shot_id: str, keys: Sequence[str]) -> li
             continue
         own = chosen is not None and chosen.is_of(commit["take"], commit["revision"], key)
         media = commit["media"]
-        found.append(Source(key, media["path"], media["sha256"], commit["take"], score_of(commit), own))
+        found.append(Source(key, media["path"], media["sha256"], commit["take"], rank_of(commit), own, passed(commit)))
     if any(source.selected for source in found):
         return [source for source in found if source.selected]
     unknown = float("-inf")
-    return sorted(found, key=lambda source: (-(unknown if source.score is None else source.score), source.take))
-
-
-def score_of(commit: Mapping[str, Any]) -> float | None:
-    """The quality that was measured of a take, larger is better; None where its commit tells none."""
-    quality = (commit.get("notes") or {}).get("quality")
-    score = quality.get("score") if isinstance(quality, Mapping) else quality
-    return float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None
+    ranks = {source.spec_key: unknown if source.score is None else source.score for source in found}
+    return sorted(found, key=lambda source: (not source.passed, -ranks[source.spec_key], source.take))
 
 
 def started_from(order: Mapping[str, Any], source: Source) -> dict[str, Any]:

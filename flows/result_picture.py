@@ -104,7 +104,7 @@ def _estimates(draw: ImageDraw.ImageDraw, costs: JobCosts, font: Font) -> None:
     for x, y in said:
         draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_BLUE)
     draw.text((right - 60, top + 4), f"{most:,.0f} s", fill=_DIM, font=font)
-    draw.text((right - 60, bottom - 18), f"{end:,.0f} s", fill=_DIM, font=font)
+    draw.text((right - 60, bottom + 4), f"{end:,.0f} s", fill=_DIM, font=font)
     draw.text((left + 4, bottom + 4), "blue: said, grey: true", fill=_DIM, font=font)
 
 

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from actors.chains import Chains
 from actors.found import Found, find_linked
-from actors.sources import score_of, sources_of
+from actors.sources import sources_of
 from catalogs import plan as plan_shots
 from catalogs import read
 from catalogs.keys import spec_fields, spec_key
 from infra.store import Store, layout, open_store
 from infra.store.commits import publish
+from infra.store.selection import rank_of
 from tests.actors.farm import FACTS
 
 ROWS = {
@@ -140,4 +141,4 @@ def test_takes_that_start_from_others_are_found_by_what_they_started_from(tmp_pa
 def test_a_score_is_a_number() -> None:
     for notes, score in [(None, None), ({}, None), ({"quality": 0.5}, 0.5), ({"quality": {"score": 1}}, 1.0),
                          ({"quality": {"score": "good"}}, None), ({"quality": {"score": True}}, None)]:  # fmt: skip
-        assert score_of({"notes": notes}) == score
+        assert rank_of({"notes": notes}) == score

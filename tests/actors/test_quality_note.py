@@ -11,9 +11,9 @@ import pytest
 import model.quality.record
 from actors.job import JobSpec
 from actors.judging import ScorerMissing, quality_note, scorer_of
-from actors.sources import score_of
 from flows.views import _of_commit
 from infra.media import encode_film
+from infra.store.selection import rank_of
 from model.training.world import Motion, Scene, Thing, draw
 from tests.actors.farm import FACTS
 
@@ -46,7 +46,7 @@ def test_a_take_that_obeys_passes_and_scores_above_one_that_does_not() -> None:
     good, bad = note(clip("red"), lines), note(clip("blue"), lines, obedience_least=0.95)
     assert good["verdict"] == "pass" and good["reasons"] == ["nan"]  # told of, and no reason for another seed
     assert (bad["verdict"], bad["reasons"]) == ("retry", ["nan", "obedience"])
-    scores = [score_of({"notes": {"quality": one}}) for one in (good, bad)]
+    scores = [rank_of({"notes": {"quality": one}}) for one in (good, bad)]
     assert scores[0] is not None and scores[1] is not None and scores[0] > scores[1]
     assert good["rank"] > bad["rank"] and bad["measures"]["color"] == 0 and not lines
 
