@@ -101,8 +101,8 @@ class LiveJob:
             number = int(entry["shard"])
             shard = self._shards.get(number)
             if shard is not None:
-                counts = {name: int(entry.get(name, 0)) for name in ("done", "running", "failed", "skipped")}
-                shards[number] = replace(shard, **counts)
+                done, running, failed, skipped = (int(entry.get(n, 0)) for n in ("done", "running", "failed", "skipped"))
+                shards[number] = replace(shard, done=done, running=running, failed=failed, skipped=skipped)
         with self._lock:
             # A dispatcher that has not read the plan yet knows of no takes.
             known = takes_of(status) if status.get("takes", {}).get("total") else self._status["takes"]
