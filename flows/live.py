@@ -101,7 +101,9 @@ class LiveJob:
             number = int(entry["shard"])
             shard = self._shards.get(number)
             if shard is not None:
-                done, running, failed, skipped = (int(entry.get(n, 0)) for n in ("done", "running", "failed", "skipped"))
+                done, running, failed, skipped = (
+                    int(entry.get(n, 0)) for n in ("done", "running", "failed", "skipped")
+                )
                 shards[number] = replace(shard, done=done, running=running, failed=failed, skipped=skipped)
         with self._lock:
             # A dispatcher that has not read the plan yet knows of no takes.
