@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from actors.errors import ErrorClass
 from actors.job import JobSpec
 from actors.logs import stamp
 from actors.rendering import Frames, Order
+from infra.hooks import function_of
 
 Scorer = Callable[[Mapping[str, Any], Mapping[str, Any], Frames], float]
 """Called with the quality record so far, the take's columns and its frames (frames, height, width, 3), which cannot be
@@ -31,15 +31,7 @@ def scorer_of(path: str | None) -> Scorer:
         from model.quality.verdicts import rank_by_obedience
 
         return rank_by_obedience
-    module, _, name = path.partition(":")
-    try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # whatever a module does while it is imported
-        raise ScorerMissing(f"quality.scorer = {path}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise ScorerMissing(f"quality.scorer = {path}: that is no function")
-    scorer: Scorer = found
-    return scorer
+    return function_of(path, "quality.scorer", ScorerMissing)
 
 
 def quality_note(

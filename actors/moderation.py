@@ -7,7 +7,6 @@ pictures: the film is either kept as it was rendered, or not kept at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from actors.errors import ModerationFailed, PolicyRefused
 from actors.rendering import Frames, Order
+from infra.hooks import function_of
 
 Hook = Callable[[Mapping[str, Any], NDArray[np.generic] | None], str | None]
 """Called with a take and None before it is rendered, and again with its frames (frames, height, width, 3), which cannot
@@ -23,15 +23,7 @@ be written to, before it is kept. Returns the reason why it is forbidden, or Non
 
 def hook_of(path: str) -> Hook:
     """The function that ``module:function`` names. Raises ModerationFailed where there is none."""
-    module, _, name = path.partition(":")
-    try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # whatever a module does while it is imported
-        raise ModerationFailed(f"farm.moderation = {path}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise ModerationFailed(f"farm.moderation = {path}: that is no function")
-    hook: Hook = found
-    return hook
+    return function_of(path, "farm.moderation", ModerationFailed)
 
 
 def moderate(path: str | None, order: Order, frames: Frames | None = None) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from infra.hooks import function_of
 from infra.media.errors import BadFrames, UpscalerFailed
 from infra.media.shape import Frames, check_frames
 
@@ -49,7 +49,7 @@ def upscale(frames: Frames, width: int, height: int, upscaler: str = LANCZOS) ->
         return lanczos(frames, width, height)
     shown = frames.view()
     shown.flags.writeable = False
-    function = _function(upscaler)
+    function = function_of(upscaler, "media.upscale", UpscalerFailed)
     try:
         made = function(shown, width, height)
     except Exception as error:  # whatever somebody else's code raises
@@ -78,15 +78,3 @@ def _deep(plane: npt.NDArray[np.uint16], width: int, height: int) -> npt.NDArray
     picture = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32), "F")
     resampled = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
     return np.clip(np.rint(resampled), 0, 65535).astype(np.uint16)
-
-
-def _function(path: str) -> Upscaler:
-    module, _, name = path.partition(":")
-    try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # whatever a module does while it is imported
-        raise UpscalerFailed(f"media.upscale = {path}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise UpscalerFailed(f"media.upscale = {path}: that is no function")
-    function: Upscaler = found
-    return function

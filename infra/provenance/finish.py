@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.hooks import function_of
 from infra.provenance import manifest as manifests
 from infra.provenance.errors import Invalid, MarkingFailed, SigningFailed
-from infra.provenance.hooks import function_of
 from infra.provenance.sidecar import SUFFIX, sidecar
 from infra.provenance.sign import EMBEDDED, Ingredient, Validation, detach, embed, mime_of, require_sound
 from infra.provenance.signer import Signer, is_test, signer_of
@@ -75,7 +75,7 @@ def ready(settings: ProvenanceSettings) -> None:
         signer_of(settings.signer)
         trusted(settings)
     if settings.watermark is not None:
-        function_of(settings.watermark, "provenance.watermark", MarkingFailed)
+        function_of(settings.watermark, "provenance.watermark", MarkingFailed, secret=True)
 
 
 def finish(local: Path, work: Work, settings: ProvenanceSettings) -> Finished:

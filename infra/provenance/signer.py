@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from infra.hooks import function_of
 from infra.provenance.errors import SigningFailed
-from infra.provenance.hooks import function_of
 
 if TYPE_CHECKING:
     import c2pa
@@ -64,7 +64,7 @@ def signer_of(path: str | None) -> Signer:
         from infra.provenance.certificates import process_chain
 
         return process_chain()
-    make = function_of(path, "provenance.signer", SigningFailed)
+    make = function_of(path, "provenance.signer", SigningFailed, secret=True)
     try:
         signer: Any = make()
     except Exception as error:

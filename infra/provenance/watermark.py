@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.hooks import function_of
 from infra.provenance.errors import MarkingFailed
-from infra.provenance.hooks import function_of
 
 if TYPE_CHECKING:
     from infra.provenance_settings import ProvenanceSettings
@@ -50,7 +50,7 @@ def marked(
     """
     if settings.watermark is None:
         return film
-    hook = function_of(settings.watermark, "provenance.watermark", MarkingFailed)
+    hook = function_of(settings.watermark, "provenance.watermark", MarkingFailed, secret=True)
     from infra.media import encode_film, encode_still
     from infra.media.probe import probe
     from infra.media.source import Source
