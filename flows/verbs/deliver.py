@@ -283,15 +283,17 @@ def _tell_plan(store: OpenStore, orders: list[Order], missing: list[dict[str, st
          "locale": order.locale}
         for order in orders
     ]  # fmt: skip
-    output.result({"format": FORMAT, "store": store.url, "dry_run": True, "orders": told, "missing": missing})
+    code = ExitCode.FAULTS if missing else ExitCode.DONE
+    head = {"format": FORMAT, "store": store.url, "exit": int(code), "dry_run": True}
+    output.result({**head, "orders": told, "missing": missing})
     output.table(("profile", "of", "name"), [(o.profile.name, o.item.title, f"{o.folder}/{o.name}") for o in orders])
     _tell_faults([], missing, output)
-    return ExitCode.DONE
+    return code
 
 
 def _list(profiles: Any, lacks: dict[str, str], store: OpenStore, output: Output) -> int:
     found: list[Profile] = list(profiles.values())
     told = [{"name": p.name, "description": p.description, "lacks": lacks.get(p.name)} for p in found]
-    output.result({"format": FORMAT, "store": store.url, "profiles": told})
+    output.result({"format": FORMAT, "store": store.url, "exit": int(ExitCode.DONE), "profiles": told})
     output.table(("profile", "what for"), [(p.name, lacks.get(p.name) or p.description) for p in found])
     return ExitCode.DONE

@@ -86,7 +86,7 @@ def explain(error: BaseException) -> Failure | None:
         error
     ):
         return Failure(str(error))
-    return _explain_farm(error)
+    return _explain_machine(error) or _explain_farm(error)
 
 
 def _of_provenance(error: BaseException) -> bool:
@@ -96,6 +96,22 @@ def _of_provenance(error: BaseException) -> bool:
     from infra.provenance.errors import ProvenanceError
 
     return isinstance(error, ProvenanceError)
+
+
+def _explain_machine(error: BaseException) -> Failure | None:
+    """As `explain`, for what this machine lacks, which can only have come where those modules were loaded."""
+    if "infra.media.errors" in sys.modules:
+        from infra.media.errors import FfmpegMissing
+
+        if isinstance(error, FfmpegMissing):
+            return Failure(str(error), hint="Set media.ffmpeg to an ffmpeg that runs, or leave it out for our own.")
+    if "infra.scratch" in sys.modules:
+        from infra.scratch import ScratchFull
+
+        if isinstance(error, ScratchFull):
+            hint = "Raise farm.scratch_bytes or leave it out; the same command again goes on with what is missing."
+            return Failure(str(error.strerror), exit_code=ExitCode.FAULT, hint=hint)
+    return None
 
 
 def _explain_farm(error: BaseException) -> Failure | None:

@@ -26,7 +26,7 @@ from infra.deliver.loudness import encoded
 from infra.deliver.profiles import Profile, Rung
 from infra.deliver.tool import encoder_of
 from infra.deliver.video import Drawn, counted, encoder_options, pictures
-from infra.deliver.work import Job, Shape, shorter_side
+from infra.deliver.work import Job, Shape, beside, shorter_side
 
 _SEGMENT: Final = re.compile(r"#EXTINF:([0-9.]+),[^\n]*\n([^#\s][^\n]*)")
 _IDR, _HIGHEST_LEVEL = 5, 42  # H.264: slice of an instantaneous refresh; level 4.2
@@ -105,7 +105,7 @@ def _make_rung(job: Job, shape: Shape, variant: Variant, folder: Path) -> None:
     group = Fraction(video.gop(shape.rate) or 1)
     # as many whole groups as come nearest to the length that is asked for
     seconds = max(1, round(Fraction(job.profile.segment_s) * shape.rate / group)) * group / shape.rate
-    drawn = Drawn(replace(job, captions=()), shape, own)
+    drawn = Drawn(job, shape, beside(folder, variant.folder))
     width, height = shape.size
     output = pictures(drawn).output(_playlist(own), **options, **_hls(own, seconds - Fraction(1, 1000)))
     job.tools.run(output, pixels=width * height * shape.frames)
@@ -119,7 +119,8 @@ def _make_iframes(job: Job, shape: Shape, variant: Variant, folder: Path) -> Non
     group = video.gop(shape.rate) or 1
     own = folder / "iframes"
     own.mkdir()
-    stream = pictures(Drawn(replace(job, captions=()), shape, own)).filter("select", f"not(mod(n,{group}))")
+    drawn = Drawn(job, shape, beside(folder, "iframes"))
+    stream = pictures(drawn).filter("select", f"not(mod(n,{group}))")
     slow = shape.rate / group
     stream = counted(stream, slow).filter("format", video.pix_fmt)
     options = encoder_options(encoder, video, slow) | {"g": 1, "keyint_min": 1, "crf": 26}
@@ -139,9 +140,7 @@ def _make_iframes(job: Job, shape: Shape, variant: Variant, folder: Path) -> Non
 
 
 def _make_sound(job: Job, shape: Shape, folder: Path) -> bool:
-    work = folder.with_name(folder.name + ".sound")
-    work.mkdir()
-    wav = sound_of(job, shape, work)
+    wav = sound_of(job, shape, beside(folder, "sound"))
     audio = job.profile.audio
     if wav is None or audio is None:
         return False

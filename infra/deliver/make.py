@@ -62,7 +62,7 @@ def _with_shape(
         own = out / job.name
         own.mkdir()
         told = make_ladder(job, shape, own)
-        every = sorted(path for path in own.rglob("*") if path.is_file() and path.name != "text.ass")
+        every = sorted(path for path in own.rglob("*") if path.is_file())
         return sorted(every, key=lambda path: path != own / "index.m3u8"), told
     return _film(job, shape, out, work, chunks)
 

@@ -167,6 +167,8 @@ class Profile(_Part):
             raise ValueError("a ladder needs video.gop_s: its rungs share one grid")
         if self.kind == "ladder" and (self.head or self.tail or self.burn_in):
             raise ValueError("a ladder has neither head nor tail nor burn-in: make a film with these first")
+        if self.kind == "ladder" and self.burns:
+            raise ValueError("the captions of a ladder are sidecar or none: one picture serves all locales")
         if self.kind in ("tiles", "sprite") and self.sheet is None:
             raise ValueError(f"{self.kind} need [sheet]")
         if any(band.kind == "freeze" for band in self.head) or any(band.kind == "slate" for band in self.tail):

@@ -167,7 +167,10 @@ def _fetch(store: Store, order: Order, folder: Path) -> _Fetched:
 
 
 def _marked(order: Order, ways: Ways, source: Path, folder: Path, takes: Takes) -> Path:
-    facts = takes.facts(order.item.commits[0]) if order.item.commits else None
+    item = order.item
+    facts: dict[str, Any] | None = {"cut": item.fields.get("cut"), "sha256": item.sha256}
+    if item.kind == "take":
+        facts = takes.facts(item.commits[0]) if item.commits else None
     own = folder / "marked"
     own.mkdir()
     return marked(source, own, facts, ways.provenance, ffmpeg=Path(ways.tools.ffmpeg) if ways.tools.ffmpeg else None)

@@ -14,7 +14,7 @@ from typing import Any
 from infra.deliver.errors import EncoderMissing
 from infra.deliver.profiles import Profile
 from infra.media import child
-from infra.media.errors import EncodeError
+from infra.media.errors import EncodeError, FfmpegMissing
 from infra.media.ffmpeg import ffmpeg_path
 
 _QUIET = ("-hide_banner", "-nostdin", "-nostats", "-y", "-filter_complex_threads", "1")
@@ -87,12 +87,16 @@ def _telling(text: str) -> str:
 
 @cache
 def encoders(program: str) -> frozenset[str]:
-    """The names of all encoders of this ffmpeg."""
-    listed = subprocess.run(
-        [program, "-hide_banner", "-encoders"], capture_output=True, text=True, timeout=60, check=False
-    )
+    """The names of all encoders of this ffmpeg. FfmpegMissing when it is none that runs."""
+    try:
+        listed = subprocess.run(
+            [program, "-hide_banner", "-encoders"], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+        raise FfmpegMissing(f"{program} does not run as ffmpeg does: {error}") from error
     if listed.returncode:
-        raise EncodeError(f"{program} does not run: {listed.stderr[-300:]}", listed.returncode)
+        said = listed.stderr[-300:].strip() or f"it ended with {listed.returncode}"
+        raise FfmpegMissing(f"{program} does not run as ffmpeg does: {said}")
     return frozenset(_NAMED.findall(listed.stdout))
 
 

@@ -131,3 +131,10 @@ def shorter_side(source: tuple[int, int], length: int) -> tuple[int, int]:
     scale = length / min(source)
     width, height = (max(2, 2 * round(side * scale / 2)) for side in source)
     return width, height
+
+
+def beside(folder: Path, name: str) -> Path:
+    """A new folder beside one of which all is delivered, for what is not."""
+    work = folder.with_name(f"{folder.name}.{name}")
+    work.mkdir()
+    return work

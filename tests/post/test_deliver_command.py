@@ -206,15 +206,15 @@ def test_a_store_that_goes_away_leaves_no_record_of_what_is_not_there(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = takes(here)
-    write = Store.write
+    create = Store.create
 
     def away(self: Store, path: str, data: bytes) -> str:
         if path.startswith("deliver/"):  # the record: files are put as files
             raise StoreUnavailable("the store is away")
-        return write(self, path, data)
+        return create(self, path, data)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "write", away)
+        patched.setattr(Store, "create", away)
         assert deliver(capsys, store, here, "-p", "x-small").code == 4
     assert not [path for path in objects(store) if path.endswith("v001.json")]
     assert records.read_record(store, "deliver/x-small/spring/a/spring_a_0a1b2c3d_v001.json") is None
@@ -257,7 +257,7 @@ def test_names_from_a_catalog_stay_names(here: Path, capsys: pytest.CaptureFixtu
 def test_profiles_are_listed_with_what_this_ffmpeg_lacks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = deliver(capsys, takes(here), here, "--list")
     found = {one["name"]: one["lacks"] for one in ran.json["profiles"]}
-    assert found["mp4"] is None and "libmagic" in found["x-magic"]
+    assert found["mp4"] is None and "libmagic" in found["x-magic"] and ran.json["exit"] == 0
 
 
 def test_a_dry_run_makes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,3 +265,27 @@ def test_a_dry_run_makes_nothing(here: Path, capsys: pytest.CaptureFixture[str])
     ran = deliver(capsys, store, here, "-p", "vertical", "--dry-run")
     assert [one["name"] for one in ran.json["orders"]] == ["spring_a_0a1b2c3d_v001"]
     assert objects(store) == {}
+
+
+def test_a_dry_run_ends_as_the_run_would(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, commits = store_with(here, [row("a"), row("b")])
+    store.delete(layout.commit_path(commits[1]["spec_key"]))
+    ran = deliver(capsys, store, here, "-p", "poster", "--dry-run")
+    assert (ran.code, ran.json["exit"], [one["shot_id"] for one in ran.json["missing"]]) == (1, 1, ["b"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "said"),
+    [
+        ('[media]\nffmpeg = "/nope"', 2, "'/nope', is not there"),
+        ('[media]\nffmpeg = "/bin/false"', 2, "does not run as ffmpeg does"),
+        ("[farm]\nscratch_bytes = 1", 4, "farm.scratch_bytes is 1"),
+    ],
+)
+def test_what_the_machine_lacks_is_said(
+    settings: str, code: int, said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "s.toml").write_text(settings)
+    ran = deliver(capsys, takes(here), here, "-p", "mp4", "--config", here / "s.toml")
+    text = " ".join(ran.err.split())
+    assert ran.code == code and said in text and "nternal error" not in text

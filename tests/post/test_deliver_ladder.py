@@ -15,7 +15,7 @@ from infra.deliver.captions import read_captions
 from infra.deliver.errors import Refused
 from infra.deliver.ladder import rungs_of
 from infra.deliver.profiles import Profile, load_profiles
-from tests.post.deliveries import AAC, H264, grey_film, job_of, lumas, made_of, profile, tone
+from tests.post.deliveries import AAC, H264, grey_film, job_of, lumas, made_of, profile, square_film, tone
 
 RUNGS = [{"height": 32, "bitrate_k": 60}, {"height": 48, "bitrate_k": 120}, {"height": 720, "bitrate_k": 300}]
 
@@ -166,3 +166,10 @@ def test_sound_that_is_too_short_is_refused(tmp_path: Path, monkeypatch: pytest.
     )
     with pytest.raises(Refused, match="length of the sound"):
         made_of(job, tmp_path)
+
+
+def test_a_ladder_around_the_subject_holds_its_own_files_alone(tmp_path: Path) -> None:
+    film = square_film(tmp_path / "take.mp4", frames=12)
+    frame = {"width": 48, "height": 64, "fit": "follow"}
+    made = made_of(job_of(film, small_ladder(frame=frame, rungs=RUNGS[:1])), tmp_path)
+    assert {path.suffix for path in made.files} <= {".m3u8", ".mp4", ".m4s"}

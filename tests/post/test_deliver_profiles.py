@@ -77,6 +77,11 @@ def test_a_file_of_ones_own_adds_and_replaces(tmp_path: Path) -> None:
         (GOOD + 'frame = { fit = "follow" }', "needs width and height"),
         (GOOD + "loudness = { target = -23.0, true_peak = -1.0 }", r"loudness needs \[audio\]"),
         (GOOD + 'kind = "ladder"', "a ladder needs rungs"),
+        (
+            GOOD.replace("}", ", gop_s = 1 }") + 'kind = "ladder"\ncaptions = "both"\n'
+            "rungs = [{ height = 32, bitrate_k = 60 }]",
+            "captions of a ladder are sidecar or none",
+        ),
         (GOOD + 'head = [{ kind = "black" }]', "either seconds or frames"),
         (GOOD + 'head = [{ kind = "freeze", frames = 2 }]', "a freeze in the tail"),
         ('[b]\ndescription = "x"\ncontainer = "mp4"', r"a film needs \[video\]"),
