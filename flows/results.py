@@ -48,7 +48,8 @@ def results(
     from infra.store.additions import read_takes
     from infra.store.keeping import keep_of
 
-    cached = read_takes(store, job_id)["cached"].to_pylist()
+    # A job that runs may be added to between the two readings; new takes stand behind those of the manifest.
+    cached = read_takes(store, job_id)["cached"].to_pylist()[: manifest.num_rows]
     names = [
         "show", "shot_id", "take", "spec_key", "state", "task", "frames", "fps", "gpu_s", "attempt", "quality_verdict",
         "quality_reasons", *(name for name in ("takes", "keep") if name in manifest.column_names),

@@ -22,17 +22,22 @@ def facts_of(store: Store, job_id: str, settings: Settings) -> Mapping[str, Any]
     """What the model of a job is like.
 
     Raises:
-        Failure: the plan does not say which model it was made for, or that one has changed since.
+        Failure: the plan does not say which model it was made for, or that one is gone or has changed since.
     """
     from flows.verbs.source import storage_options
     from infra.store.jobs import read_plan
+    from model.errors import ModelError
     from model.facts import read_facts
 
     origin = Origin.of(read_plan(store, job_id))
     hint = "Give the render command again as a new job instead, with more takes in the catalog."
     if origin is None:
         raise Failure(f"the plan of {job_id} does not say which model it was made for", hint=hint)
-    facts: Mapping[str, Any] = read_facts(origin.model, storage_options=storage_options(origin.model, settings.store))
+    options = storage_options(origin.model, settings.store)
+    try:
+        facts: Mapping[str, Any] = read_facts(origin.model, storage_options=options)
+    except ModelError as error:
+        raise Failure(str(error), hint=f"{job_id} was planned for the model at {origin.model}.") from error
     if facts["digest"] != origin.options.get("model"):
         raise Failure(f"the model {origin.model} has changed since {job_id} was planned", hint=hint)
     return facts

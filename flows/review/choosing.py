@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.retakes import check_retake, queue_retakes
 from flows.verbs.failure import Failure
-from infra.store.additions import addition_ids
-from infra.store.decisions import Decision, Said, TakeName, decided, give_verdict, read_decision
+from infra.store.additions import addition_ids, read_takes
+from infra.store.decisions import Decision, Said, TakeName, decided, give_verdict
 from infra.store.errors import Damaged
+from infra.store.selection import read_decisions
 
 if TYPE_CHECKING:
     from infra.store import Store
@@ -73,10 +74,10 @@ def queue_forgotten(store: Store, job_id: str, facts: Facts) -> list[str]:
     """
     mended = []
     known = addition_ids(store, job_id)
-    for show, shot_id in sorted(decided(store)):
-        try:
-            decision = read_decision(store, show, shot_id)
-        except Damaged:
+    takes = read_takes(store, job_id)
+    own = set(zip(takes["show"].to_pylist(), takes["shot_id"].to_pylist(), strict=True))
+    for (show, shot_id), decision in read_decisions(store, sorted(decided(store) & own)).items():
+        if isinstance(decision, Damaged):
             continue
         for asked in decision.retakes:
             request, of = str(asked.get("id") or ""), decision.takes.get(str(asked.get("of")))

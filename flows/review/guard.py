@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
@@ -35,6 +36,11 @@ def is_loopback(host: str) -> bool:
     return host in ("127.0.0.1", "::1", "localhost")
 
 
+def cookie_of(token: str) -> str:
+    """The cookie of a board. Browsers share cookies between the ports of a host: each board has its own name."""
+    return f"{COOKIE}-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+
+
 class Guard:
     """Lets requests through to the app, or answers them itself. ASGI.
 
@@ -46,6 +52,7 @@ class Guard:
 
     def __init__(self, app: App, *, token: str | None, hosts: frozenset[str]) -> None:
         self._app, self._token, self._hosts = app, token, hosts
+        self._cookie = cookie_of(token or "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,7 +70,7 @@ class Guard:
                 await _answer(send, 401, "The token is missing or wrong: open the address that was printed.")
                 return
             # From here on the cookie; the address without the token does not end in histories and logs.
-            cookie = f"{COOKIE}={shown}; HttpOnly; SameSite=Strict; Path=/"
+            cookie = f"{self._cookie}={shown}; HttpOnly; SameSite=Strict; Path=/"
             await _answer(send, 303, "", {"location": "/" + scope["path"].lstrip("/"), "set-cookie": cookie})
             return
 
@@ -92,7 +99,7 @@ class Guard:
 
     def _has_cookie(self, headers: dict[str, str]) -> bool:
         try:
-            found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            found = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
         except CookieError:
             return False
         return found is not None and self._is_token(found.value)

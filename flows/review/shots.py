@@ -10,18 +10,17 @@ import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from infra.store import layout
 from infra.store.additions import list_additions, read_takes
 from infra.store.commits import committed_keys, read_many
-from infra.store.decisions import Decision, TakeName, read_decision
+from infra.store.decisions import Decision, TakeName
 from infra.store.errors import Damaged
 from infra.store.jobs import current_round, quarantined
 from infra.store.keeping import has_passed, keep_of
-from infra.store.selection import Candidates, Chosen, choose_of, job_keys, passed, rank_of
+from infra.store.selection import Candidates, Chosen, choose_of, job_keys, passed, rank_of, read_decisions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +32,6 @@ log = logging.getLogger("rushes.review")
 SHOWN = (
     "show", "shot_id", "take", "revision", "seed", "task", "prompt", "scene", "camera", "sequence", "model", "parent",
 )  # fmt: skip
-_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,13 @@ class ShotView:
         """As JSON tells it."""
         found = self.goes_on
         decision = self.decision
+        who, when = decision.by
         return {
             "show": self.show,
             "shot_id": self.shot_id,
             "state": self.state,
-            "who": decision.who,
-            "when": decision.when,
+            "who": who,
+            "when": when,
             "seq": decision.seq,
             "selected": found.commit["spec_key"] if found is not None and found.by == "people" else None,
             "best": found.commit["spec_key"] if found is not None and found.by == "rule" else None,
@@ -178,16 +177,11 @@ class JobTakes:
             del self._decisions[shot]
         stale = [shot for shot, mark in marks.items() if self._decisions.get(shot, (None,))[0] != mark]
 
-        def read(shot: tuple[str, str]) -> Decision:
-            try:
-                return read_decision(self.store, *shot)
-            except Damaged as error:
-                log.warning("%s", error)
-                return Decision(*shot)
-
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-decisions") as pool:
-            for shot, decision in zip(stale, pool.map(read, stale), strict=True):
-                self._decisions[shot] = (marks[shot], decision)
+        for shot, decision in read_decisions(self.store, stale).items():
+            if isinstance(decision, Damaged):
+                log.warning("%s", decision)
+                decision = Decision(*shot)
+            self._decisions[shot] = (marks[shot], decision)
 
     def _gathered(self) -> Iterator[ShotView]:
         given_up = quarantined(self.store, self.job_id, round=current_round(self.store, self.job_id))

@@ -92,9 +92,11 @@ def assets(
                 failed.append(name | {"error": str(error)})
                 counted.note(f"{commit['show']}/{commit['shot_id']} take {commit['take']}: {error}")
             counted.update(number)
-    output.result({"format": FORMAT, "store": opened.url, "assets": made, "failed": failed, "missing": missing})
+    code = ExitCode.FAULTS if failed or missing else ExitCode.DONE
+    head = {"format": FORMAT, "store": opened.url, "exit": int(code)}
+    output.result(head | {"assets": made, "failed": failed, "missing": missing})
     _print(output, made, failed, missing)
-    return ExitCode.FAULTS if failed or missing else ExitCode.DONE
+    return code
 
 
 def _takes(
@@ -110,8 +112,10 @@ def _takes(
         ]
     from infra.store.additions import read_takes
     from infra.store.commits import read_commits
+    from infra.store.selection import job_keys
 
-    keys = None if job is None else [key for key in read_takes(store, job)["spec_key"].to_pylist() if key is not None]
+    found_keys = () if job is None else job_keys(store, job, read_takes(store, job))
+    keys = None if job is None else [key for key in found_keys if key is not None]
     reads = (read.commit for read in read_commits(store, keys))
     commits = [commit for commit in reads if commit is not None and show in (None, commit["show"])]
     return sorted(commits, key=lambda commit: (commit["show"], commit["shot_id"], commit["take"])), []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from flows.report import ExitCode
 from flows.verbs.console import Output
 from flows.verbs.failure import Failure
 from flows.verbs.options import Config, Json, Quiet, Store, Verbose, WhichJob
-from flows.verbs.words import summary
+from flows.verbs.words import login, summary
 
 POLL_S = 0.5
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait until it is so; 0 only asks.", min=0, metavar="S")]
@@ -82,8 +80,4 @@ def within(seconds: float, check: Callable[[], bool]) -> bool:
 
 def whoever() -> str:
     """Who asks, in words: user and host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        user = f"user {os.getuid()}"
-    return f"{user} on {socket.gethostname()}"
+    return f"{login()} on {socket.gethostname()}"

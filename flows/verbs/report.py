@@ -55,6 +55,7 @@ def report(
     if picture is not None:
         _draw(costs, picture)
     head: dict[str, Any] = {"format": FORMAT, "job_id": told.job_id, "store": told.store, "state": told.state}
+    head["exit"] = int(ExitCode.DONE)
     output.result(head | costs.as_dict())
     if not as_json:
         output.line(f"job       {told.job_id}: {told.state}")

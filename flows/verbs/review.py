@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import secrets
 import socket
 import sys
+import threading
+import time
 import webbrowser
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +19,11 @@ from flows.verbs.console import Output
 from flows.verbs.failure import Failure, half_done
 from flows.verbs.options import Config, Json, Quiet, Verbose, check_id
 from flows.verbs.options import Store as StoreUrl
+from flows.verbs.words import login
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from infra.settings import Settings
     from infra.store import Store
 
@@ -149,7 +154,7 @@ def _serve(
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     page = "bakeoff" if len(jobs) > 1 else ""
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{bound}/{page}" + (f"?token={token}" if token else "")
-    app = make_app(store, settings, first=jobs, who="" if token else getpass.getuser(), token=token)
+    app = make_app(store, settings, first=jobs, who="" if token else login(), token=token)
     level = "info" if output.verbose else "warning"
     server = uvicorn.Server(uvicorn.Config(app, log_level=level, access_log=False, server_header=False, lifespan="on"))
     output.result(
@@ -160,8 +165,8 @@ def _serve(
     output.note("Ctrl-C ends it." if not token else "Who has this address may decide. Ctrl-C ends it.")
     if shown != host:
         output.note("From elsewhere, put this machine's name in place of 127.0.0.1.")
-    if open_page:
-        webbrowser.open(url)
+    if open_page and _has_screen():
+        threading.Thread(target=_show, args=(server, url), name="rushes-browser", daemon=True).start()
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:  # the way to end it
@@ -169,6 +174,20 @@ def _serve(
     finally:
         listener.close()
     return ExitCode.DONE
+
+
+def _has_screen() -> bool:
+    """Whether a browser can open a window here; one in the terminal would fight with this command for it."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _show(server: uvicorn.Server, url: str) -> None:
+    """Opens the page as soon as it is served: some browsers return when they have it, or never."""
+    while not server.started:
+        if server.should_exit:
+            return
+        time.sleep(0.05)
+    webbrowser.open(url)
 
 
 def _listen(host: str, port: int, output: Output) -> socket.socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ from flows.verbs.failure import Failure, half_done
 from flows.verbs.options import SELECT as WHICH
 from flows.verbs.options import Config, Json, Quiet, Verbose, WhichJob
 from flows.verbs.options import Store as StoreUrl
-from flows.verbs.words import plural
+from flows.verbs.words import login, plural
 
 if TYPE_CHECKING:
     from flows.review.shots import JobTakes, ShotView, TakeView
@@ -98,9 +97,8 @@ def select(
         except Failure as error:  # the model has changed; that is no reason not to choose
             output.note(f"A retake that was asked for cannot be queued: {error}")
         shots = takes.refresh()
-        by = (who or getpass.getuser()).strip()
         if asked == "best":
-            _choose_best(takes, shots, by, note, output)
+            _choose_best(takes, shots, _whose(who), note, output)
         elif asked == "priority":
             assert shot is not None and priority is not None
             found = _shot(shots, shot)
@@ -109,7 +107,8 @@ def select(
         elif asked != "list":
             assert shot is not None
             found = _shot(shots, shot)
-            numbers = _act(takes, found, _take(found, take, asked), asked, by, note, count, facts, output)
+            meant = _take(found, take, asked)
+            numbers = _act(takes, found, meant, asked, _whose(who), note, count, facts, output)
             queued = [{"show": found.show, "shot_id": found.shot_id, "take": number} for number in numbers]
         shots = takes.refresh()
     _print(takes, shots if shot is None else [_shot(shots, shot)], queued, output, listed=asked == "list")
@@ -139,6 +138,10 @@ def _asked(shot: str | None, take: int | None, **wanted: bool) -> str:
     if take is None and names[0] in ("approve", "reject"):
         raise typer.BadParameter(f"{shown[0]} needs --take.")
     return names[0]
+
+
+def _whose(who: str | None) -> str:
+    return (who or login()).strip()
 
 
 def _facts(takes: JobTakes, settings: Settings) -> Any:
@@ -191,10 +194,14 @@ def _act(
     from infra.store.decisions import Said, TakeName
 
     words: dict[str, Said | None] = {"approve": "approved", "reject": "rejected", "retake": "retake", "clear": None}
-    before = shot.decision
+    before = standing = shot.decision
     if take is None:  # clear all that was said of the shot
         for key, said in before.takes.items():
             name = TakeName(shot.show, shot.shot_id, int(said.get("take") or 0), str(said.get("revision") or ""), key)
+            standing = decide(takes.store, takes.job_id, name, None, who=who, note=note, facts=facts).decision
+        chosen = before.selected
+        if chosen is not None and standing.selected == chosen:  # written by hand, it may stand without a verdict
+            name = TakeName(shot.show, shot.shot_id, chosen.take or 0, chosen.revision or "", chosen.spec_key or "")
             decide(takes.store, takes.job_id, name, None, who=who, note=note, facts=facts)
         return []
     earlier = before.takes.get(take.spec_key or "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from datetime import UTC, datetime
 
 from flows.report import JobReport
@@ -59,3 +61,11 @@ def summary(report: JobReport) -> str:
     if takes.skipped:
         counts += f", {takes.skipped:,} not needed"
     return f"{report.job_id}: {report.state}; {counts}, {takes.pending:,} pending"
+
+
+def login() -> str:
+    """Who is logged in here."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"user {os.getuid()}"

@@ -91,6 +91,15 @@ class Decision:
         found = self.takes.get(spec_key or "")
         return None if found is None else str(found.get("verdict"))
 
+    @property
+    def by(self) -> tuple[str, str]:
+        """Who chose the take that is selected, and when; of any other decision who changed it last."""
+        for key, said in self.takes.items() if self.selected else ():
+            of = int(said.get("take") or 0), str(said.get("revision") or ""), key
+            if said.get("verdict") == "approved" and self.selected and self.selected.is_of(*of):
+                return str(said.get("who") or ""), str(said.get("when") or "")
+        return self.who, self.when
+
     def as_dict(self) -> dict[str, Any]:
         """As it stands in the store."""
         chosen = self.selected
@@ -297,7 +306,7 @@ def _refuse_clash(standing: Decision, take: TakeName, verdict: Said | None, seen
         )
     chosen = standing.selected
     if verdict == "approved" and chosen is not None and chosen.seq > seen:
-        raise Conflict(f"{standing.who} has chosen take {chosen.take} of {take.shot_id} meanwhile", standing)
+        raise Conflict(f"{standing.by[0]} has chosen take {chosen.take} of {take.shot_id} meanwhile", standing)
 
 
 _WORDS = {"approved": "approved", "rejected": "rejected", "retake": "asked for a retake of"}

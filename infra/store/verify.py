@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infra.scratch import Scratch
-from infra.store import jobs, layout
+from infra.store import jobs, layout, selection
 from infra.store.additions import read_takes
 from infra.store.commits import CommitRead, committed_keys, read_commits
 from infra.store.errors import CommitMisplaced, CommitNewer, Damaged, NotFound, StoreError
@@ -134,7 +134,7 @@ def _leftovers(store: Store, named: set[str]) -> Iterator[str]:
 
 
 def _keys_of(store: Store, job: str) -> list[str]:
-    return [key for key in read_takes(store, job)["spec_key"].to_pylist() if key is not None]
+    return [key for key in selection.job_keys(store, job, read_takes(store, job)) if key is not None]
 
 
 def _check(films: _Films, read: CommitRead) -> list[Fault]:

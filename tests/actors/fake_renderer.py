@@ -54,12 +54,19 @@ class FakeRenderer:
             if step == 1 and int(words.get("rank", 0)) == self.setup.rank:
                 _misbehave(words, order)
             time.sleep(seconds / steps)
+            _wait_for(words.get("until-file"))
             on_stage("denoise", step + 1, steps)
         if self.setup.rank != 0:
             return None
         usual = order["precision"] == "float32" and "for-good" not in words
         usual = usual or int(order["take"]) > int(words.get("until", order["take"]))
         return _drawn(order, "" if usual else words.get("shows", ""))
+
+
+def _wait_for(file: str | None) -> None:
+    ends = time.monotonic() + 60.0
+    while file is not None and not Path(file).exists() and time.monotonic() < ends:
+        time.sleep(0.05)
 
 
 def _drawn(order: Order, look: str) -> Frames:

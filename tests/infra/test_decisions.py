@@ -84,6 +84,16 @@ def test_who_comes_too_late_is_told_and_nothing_is_lost(store: Store) -> None:
         give_verdict(store, take(1), "rejected", who="Noor", seen=changed.seq)
 
 
+def test_who_chose_is_told_even_where_others_decided_later(store: Store) -> None:
+    chosen = give_verdict(store, take(1), "approved", who="Ida")
+    later = give_verdict(store, take(2), "rejected", who="Noor")
+    assert (later.who, later.by) == ("Noor", ("Ida", chosen.when))
+    with pytest.raises(Conflict, match="Ida has chosen take 1"):
+        give_verdict(store, take(3), "approved", who="Sam", seen=0)
+    assert give_verdict(store, take(1), None, who="Noor").by[0] == "Noor", "none is chosen any more"
+    assert Decision("default", "a", selected=Selected(2), who="Ida", when="now").by == ("Ida", "now")
+
+
 def test_many_people_at_once_all_have_their_say(store: Store) -> None:
     together = threading.Barrier(8)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from infra.store import Store, jobs, layout, open_store
+from infra.store import Store, jobs, layout, open_store, selection
 from infra.store.commits import publish
-from infra.store.decisions import TakeName, give_verdict
+from infra.store.decisions import Decision, TakeName, give_verdict, read_decision
 from infra.store.errors import NotFound
 from infra.store.selection import Selection, choose
 from tests.infra.conftest import RecordOf
@@ -91,6 +92,22 @@ def test_a_choice_of_another_revision_or_model_is_left_to_the_rule_in_a_job(shot
     shots.plan(("a", 2, new.spec_key), revision="99999999")
     assert told(choose(shots.store, job_id="job")) == {"a": (2, "rule")}
     assert told(choose(shots.store)) == {"a": (1, "people")}, "of the store as a whole, people's word holds"
+
+
+def test_only_decisions_about_the_shots_that_are_meant_are_read(shots: Shots, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = shots.commit("a", 1)
+    shots.plan(("a", 1, made.spec_key))
+    for take in (made, shots.commit("b", 1)):
+        give_verdict(shots.store, take, "approved", who="Ida")
+    threads: dict[str, str] = {}
+
+    def read(store: Store, show: str, shot_id: str) -> Decision:
+        threads[shot_id] = threading.current_thread().name
+        return read_decision(store, show, shot_id)
+
+    monkeypatch.setattr(selection, "read_decision", read)
+    assert told(choose(shots.store, job_id="job")) == {"a": (1, "people")}
+    assert list(threads) == ["a"] and threads["a"] != threading.current_thread().name
 
 
 def test_keys_that_the_plan_left_open_come_from_the_manifest(shots: Shots) -> None:

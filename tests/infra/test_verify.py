@@ -143,6 +143,18 @@ def test_one_job_of_a_store(store: Store, takes: list[Commit]) -> None:
     assert {fault.kind for fault in audit(store, job="job").faults} == {"media-size", "commit-unreadable"}
 
 
+def test_a_job_has_the_takes_too_whose_keys_its_plan_left_open(store: Store, takes: list[Commit]) -> None:
+    columns = ("show", "shot_id", "revision", "take")
+    rows = [{name: commit[name] for name in columns} for commit in takes[:2]]
+    keys = [takes[0]["spec_key"], None]
+    plan = [{**row, "spec_key": key} for row, key in zip(rows, keys, strict=True)]
+    jobs.put_plan(store, "job", pa.Table.from_pylist(plan))
+    truncate(store, takes[1])
+    told = [{**row, "spec_key": takes[n]["spec_key"], "state": "committed"} for n, row in enumerate(rows)]
+    jobs.write_manifest(store, "job", pa.Table.from_pylist(told))
+    assert [fault.spec_key for fault in audit(store, job="job").faults] == [takes[1]["spec_key"]]
+
+
 class TestProber:
     GOOD = SimpleNamespace(width=64, height=48, frames=17, fps=8.0)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from flows.command import main
 from infra.provenance import validate
 from infra.store import Store
+from infra.store.jobs import put_plan, write_manifest
 from tests.post.takes import FRAMES, row, store_with
 
 
@@ -51,6 +53,14 @@ def test_every_take_of_one_shot_and_one_kind(store: Store, capsys: pytest.Captur
     assert code == 0 and [(asset["kind"], asset["take"]) for asset in told["assets"]] == [("track", 1), ("track", 2)]
 
 
+def test_takes_whose_keys_the_plan_left_open_are_meant_too(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [row("a"), row("b")]
+    put_plan(store, "chained", pa.Table.from_pylist([made[0], made[1] | {"spec_key": None}]))
+    write_manifest(store, "chained", pa.Table.from_pylist(made))
+    _, told = run(store, capsys, "--all", "--job", "chained", "--kind", "track")
+    assert [asset["shot_id"] for asset in told["assets"]] == ["a", "b"] and told["exit"] == 0
+
+
 def test_what_is_half_there_or_was_changed_is_made_again(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     options = "--kind", "matte", "--shot", "a", "--shot", "b"
     run(store, capsys, *options)
@@ -67,7 +77,7 @@ def test_a_bad_film_costs_its_own_take(store: Store, capsys: pytest.CaptureFixtu
     (film,) = (found.path for found in store.list("shots/spring/a"))
     store.write(film, b"x" * 500)
     code, told = run(store, capsys, "--kind", "track")
-    assert code == 1 and len(told["assets"]) == 2
+    assert code == told["exit"] == 1 and len(told["assets"]) == 2
     assert told["failed"][0]["shot_id"] == "a" and "verify" in told["failed"][0]["error"]
     assert not list(store.list("assets/track/spring/a"))
 

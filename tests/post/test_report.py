@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +16,11 @@ from PIL import Image
 from flows.artifacts import JobView, report_markdown
 from flows.costs import Rate, TakeResult, estimates_of, job_costs
 from flows.result_picture import HEIGHT, WIDTH, result_png
-from flows.results import page_result
+from flows.results import page_result, results
 from flows.trace import MOST_SAMPLES, RunTrace, Sample, Trace, decode, read_trace
+from flows.views import make_manifest
 from infra.store import layout
+from infra.store.additions import add
 from infra.store.commits import read_commits
 from tests.flows.command_samples import commit, json_model, plan_into, quarantine, run, write_catalog
 
@@ -171,6 +174,7 @@ def test_the_verb_tells_what_is_used_and_by_whose_word(planned: Any, tmp_path: P
 
     seconds = a1["frames"] / a1["fps"]
     found = told("--picture", tmp_path / "r.png")
+    assert found["exit"] == 0
     assert found["seconds"] == {"delivered": pytest.approx(seconds, abs=1e-4), "used": 0.0}
     assert found["used"] == {"by": "nobody", "takes": 0} and found["keep_rate"] is None
     assert found["gpu_s"]["rendered"] == sum(c.commit["gpu_s"] for c in read_commits(planned.store) if c.commit) == 5.0
@@ -191,6 +195,15 @@ def test_the_verb_tells_what_is_used_and_by_whose_word(planned: Any, tmp_path: P
     assert found["used"] == {"by": "people", "takes": 1} and found["keep_rate"] == 0.5
     words = run(capsys, "report", tmp_path / "out").out
     assert "selected by people; keep rate 50 %" in words and "per used second" in words
+
+
+def test_a_take_that_is_added_while_a_job_is_told_of_does_not_count_yet(planned: Any, tmp_path: Path) -> None:
+    a1 = planned.plan.takes.to_pylist()[0]
+    commit(planned, a1, tmp_path, gpu_s=4.0)
+    manifest = make_manifest(planned.store, planned.job_id)
+    add(planned.store, planned.job_id, lambda takes: pa.Table.from_pylist([a1 | {"take": 3}], schema=takes.schema))
+    costs = results(planned.store, planned.job_id, manifest, counts=COUNTS, failed=0, duplicate=0, quarantines=[])
+    assert (costs.commits, costs.rendered) == (1, 4.0)
 
 
 def test_what_cannot_be_told_or_drawn_is_said(tmp_path: Path, planned: Any, capsys: Any) -> None:

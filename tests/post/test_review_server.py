@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from flows.review.guard import COOKIE, HEADER, is_loopback
+from flows.review.guard import HEADER, cookie_of, is_loopback
 from flows.review.pictures import Pictures, tiles_of
 from flows.review.server import make_app
 from flows.verbs.plan import Planned
@@ -181,18 +181,40 @@ def test_with_a_token_nothing_is_shown_without_it(planned: Planned) -> None:
     with TestClient(app, base_url="http://farm.example:8321", follow_redirects=False) as visitor:
         for url in ("/", "/api/start", "/main.js", f"/?token={token}x", "/?token="):
             assert visitor.get(url).status_code == 401, url
-        visitor.cookies.set(COOKIE, "guessed")
+        visitor.cookies.set(cookie_of(token), "guessed")
         assert visitor.get("/").status_code == 401
         visitor.cookies.clear()
         let_in = visitor.get(f"//elsewhere.example/?token={token}")
         assert (let_in.status_code, let_in.headers["location"][:2] != "//") == (303, True)
         assert "HttpOnly" in let_in.headers["set-cookie"] and "SameSite=Strict" in let_in.headers["set-cookie"]
-        visitor.cookies.set(COOKIE, token)
+        visitor.cookies.set(cookie_of(token), token)
         assert visitor.get("/").status_code == 200
         assert visitor.get("/api/start").json()["who"] == ""
     assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "10.0.0.5")] == [True] * 3 + [
         False
     ] * 2
+
+
+def test_two_boards_of_one_host_leave_each_other_alone(planned: Planned) -> None:
+    tokens = ["a-token-of-many-letters", "another-token-of-many"]
+    cookies: dict[str, str] = {}
+    for token in tokens:
+        app = make_app(planned.store, Settings(), first=["job"], token=token)
+        with TestClient(app, base_url="http://farm.example", follow_redirects=False) as visitor:
+            cookies |= dict(visitor.get(f"/?token={token}").cookies)
+    for token in tokens:
+        app = make_app(planned.store, Settings(), first=["job"], token=token)
+        with TestClient(app, base_url="http://farm.example", cookies=cookies) as visitor:
+            assert visitor.get("/").status_code == 200
+
+
+def test_a_retake_of_a_model_that_is_gone_is_refused_in_words(
+    client: TestClient, planned: Planned, tmp_path: Path
+) -> None:
+    (tmp_path / "model-job").rename(tmp_path / "elsewhere")
+    refused = say(client, take(client)["spec_key"], "retake")
+    assert refused.status_code == 422 and refused.json()["error"]
+    assert read_decision(planned.store, "default", "shot-000").seq == 0
 
 
 def test_the_cache_stays_below_its_bound(planned: Planned) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from flows.review.choosing import queue_forgotten
 from flows.verbs.plan import Planned, make_plan, replan
 from infra.settings import Settings
-from infra.store import layout
+from infra.store import decisions, layout, selection
 from infra.store.additions import list_additions, read_takes
 from infra.store.decisions import TakeName, give_verdict, read_decision
 from infra.store.selection import choose
@@ -152,6 +153,46 @@ def test_a_retake_of_a_model_that_changed_is_refused_before_anything_is_said(
     take = TakeName.of(planned.plan.takes.slice(0, 1).to_pylist()[0])
     give_verdict(planned.store, take, "retake", who="Ida", retake_id=f"{planned.job_id}:1")  # and killed right then
     assert select(capsys, planned, "--shot", "s1", "--take", 1).code == 0, "others can be chosen all the same"
+
+
+def test_a_model_that_is_gone_stops_retakes_alone(capsys: Any, planned: Planned, tmp_path: Path) -> None:
+    take = TakeName.of(planned.plan.takes.slice(0, 1).to_pylist()[0])
+    give_verdict(planned.store, take, "retake", who="Ida", retake_id=f"{planned.job_id}:1")
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    done = select(capsys, planned, "--shot", "s1", "--take", 1)
+    assert done.code == 0 and "cannot be queued" in done.err
+    done = select(capsys, planned, "--shot", "s0", "--retake")
+    assert done.code == 2 and "was planned for the model at" in done.err.replace("\n", " ")
+
+
+def test_a_choice_that_was_written_by_hand_can_be_taken_back(capsys: Any, planned: Planned) -> None:
+    planned.store.write(layout.decision_path("default", "s0"), b'{"selected": 2}')
+    assert select(capsys, planned, "--shot", "s0", "--clear").code == 0
+    assert read_decision(planned.store, "default", "s0").selected is None
+
+
+def test_a_user_without_a_name(capsys: Any, planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert run(capsys, "select", planned.store.url, "--shot", "s0", "--take", 1).code == 0
+    assert read_decision(planned.store, "default", "s0").who.startswith("user ")
+
+
+def test_decisions_of_other_jobs_are_not_read(capsys: Any, planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_verdict(planned.store, TakeName("default", "elsewhere", 1, "0011aabb", "a" * 64), "rejected", who="Noor")
+    read: list[str] = []
+
+    def watched(store: Any, show: str, shot_id: str) -> Any:
+        read.append(shot_id)
+        return read_decision(store, show, shot_id)
+
+    for module in (decisions, selection):
+        monkeypatch.setattr(module, "read_decision", watched)
+    assert queue_forgotten(planned.store, planned.job_id, dict) == [] and read == []
+    select(capsys, planned, "--shot", "s0", "--take", 1)
+    assert set(read) == {"s0"}
 
 
 def test_a_quarantined_take_can_be_made_again(capsys: Any, planned: Planned) -> None:
