@@ -11,7 +11,7 @@ import pytest
 from flows.review.choosing import queue_forgotten
 from flows.verbs.plan import Planned, make_plan, replan
 from infra.settings import Settings
-from infra.store import decisions, layout, selection
+from infra.store import Store, layout
 from infra.store.additions import list_additions, read_takes
 from infra.store.decisions import TakeName, give_verdict, read_decision
 from infra.store.selection import choose
@@ -183,16 +183,17 @@ def test_a_user_without_a_name(capsys: Any, planned: Planned, monkeypatch: pytes
 def test_decisions_of_other_jobs_are_not_read(capsys: Any, planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
     give_verdict(planned.store, TakeName("default", "elsewhere", 1, "0011aabb", "a" * 64), "rejected", who="Noor")
     read: list[str] = []
+    read_tagged = Store.read_tagged
 
-    def watched(store: Any, show: str, shot_id: str) -> Any:
-        read.append(shot_id)
-        return read_decision(store, show, shot_id)
+    def watched(store: Store, path: str) -> Any:
+        read.append(path)
+        return read_tagged(store, path)
 
-    for module in (decisions, selection):
-        monkeypatch.setattr(module, "read_decision", watched)
+    monkeypatch.setattr(Store, "read_tagged", watched)
     assert queue_forgotten(planned.store, planned.job_id, dict) == [] and read == []
     select(capsys, planned, "--shot", "s0", "--take", 1)
-    assert set(read) == {"s0"}
+    said = {path for path in read if path.startswith(layout.DECISIONS)}
+    assert said == {layout.decision_path("default", "s0")}
 
 
 def test_a_quarantined_take_can_be_made_again(capsys: Any, planned: Planned) -> None:
