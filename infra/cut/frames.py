@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 
@@ -52,6 +53,8 @@ def check_timecode(text: str, fps: Fraction) -> str:
 
 def whole_frames(value: float | Fraction, rate: Fraction, fps: Fraction, what: str) -> int:
     """A time given as `value` units of 1/rate s, in frames of `fps`. BadTimeline where it falls between two frames."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadTimeline(f"{what} is at {value:g}, which is no time")
     frames = _fraction(value) / rate * fps
     if frames.denominator != 1:
         raise BadTimeline(

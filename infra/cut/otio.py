@@ -6,6 +6,7 @@ the clips are. What is written has the form of an EDL: a dissolve begins where t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -38,7 +39,10 @@ def read(text: str, name: str) -> Asked:
         raise BadTimeline(f"{name} is no OpenTimelineIO timeline: {_first_line(error)}") from error
     if not isinstance(found, schema.Timeline):
         raise BadTimeline(f"{name} holds a {type(found).__name__}, not a timeline")
-    return asked_of(found, name)
+    try:
+        return asked_of(found, name)
+    except otio.exceptions.OTIOError as error:  # such as a clip without a range, of media without one
+        raise BadTimeline(f"{name} cannot be cut: {_first_line(error)}") from error
 
 
 def asked_of(timeline: otio.schema.Timeline, name: str) -> Asked:
@@ -161,6 +165,8 @@ def _comments(clip: otio.schema.Clip) -> list[str]:
 
 
 def _time(time: otio.opentime.RationalTime, where: str) -> Time:
+    if not math.isfinite(time.value):  # the library reads NaN and Infinity
+        raise BadTimeline(f"{where} has a time of {time.value:g} frames, which is none")
     return Time(time.value, rate_of(time.rate, where))
 
 

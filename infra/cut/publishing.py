@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,15 +25,17 @@ from infra.cut.segments import PICTURES
 from infra.cut.sound import Sound
 from infra.cut.timeline import Card, Solid, Take, Timeline
 from infra.cut.titles import Fonts
-from infra.provenance import Finished, check_stored
+from infra.provenance import Finished, ProvenanceError, check_stored
 from infra.provenance_settings import ProvenanceSettings
 from infra.store import layout
 from infra.store.commits import tool_versions
 from infra.store.conditional import create_or_read, replace_or_read
-from infra.store.errors import Changed, NotFound
+from infra.store.errors import Changed, NotFound, StoreError
 from infra.store.store import Store
 
 FORMAT = 1
+_OWN = re.compile(r"(film|timeline)\.[0-9a-f]{8}\.[^/]+")
+"""A film, a sidecar or a timeline file, in the folder of its cut."""
 
 
 class Standing(NamedTuple):
@@ -105,11 +111,12 @@ def publish(
     What is `signed` is read back from the store before the record is put.
 
     Raises:
-        Invalid: it does not read back as it was signed.
-        CutError: somebody else wrote a cut of this name meanwhile. Ours is not in the store then.
-        StoreError: as of the store's verbs.
+        Invalid: it does not read back as it was signed. Nothing of it is left in the store.
+        CutError: somebody else wrote a cut of this name meanwhile. Nothing of ours is left in the store.
+        StoreError: as of the store's verbs. What was put may be left; the next cut of this name removes it.
     """
     name = timeline.name
+    files_put = _Put(store, name)
     uri_of = {
         part.content.media: f"{store.url}/{part.content.media}"
         for part in timeline.parts
@@ -124,7 +131,7 @@ def publish(
     for made in film.segments:
         path = layout.segment_path(name, made.key) if not made.copied else None
         if path is not None and store.stat(path) is None:
-            store.write_file(path, made.path)
+            files_put.put(path, made.path)
         segments.append(
             {
                 "kind": made.segment.kind, "parts": list(made.segment.numbers), "record_in": made.segment.record_in,
@@ -136,12 +143,11 @@ def publish(
     for kind, (text, suffix) in written.items():
         local = folder / f"timeline{suffix}"
         local.write_text(text, encoding="utf-8")
-        files[kind] = _put(store, name, "timeline", local)
-    stored = _put(store, name, "film", film.path)
+        files[kind] = files_put.under_content("timeline", local)
+    stored = files_put.under_content("film", film.path)
     provenance = signed.at(stored["path"])
     for file, local in zip(provenance["files"], signed.beside, strict=True):
-        store.write_file(file["path"], local, sha256=file["sha256"])
-    check_stored(store, provenance, folder)
+        files_put.put(file["path"], local, file["sha256"])
     record = {
         "format": FORMAT,
         "name": name,
@@ -155,8 +161,15 @@ def publish(
         "provenance": provenance,
         "tools": tool_versions(),
     }
-    _settle(store, name, json.dumps(record, indent=1, ensure_ascii=False).encode(), standing)
-    _clean(store, name, record, standing)
+    try:
+        check_stored(store, provenance, folder)
+        # Whoever put a file before this listing read the record before ours, so that its own cut will be lost.
+        there = [found.path for found in store.list(layout.cut_folder(name))]
+        _settle(store, name, json.dumps(record, indent=1, ensure_ascii=False).encode(), standing)
+    except (ProvenanceError, CutError):  # not of a StoreError: then our record may stand
+        files_put.withdraw()
+        raise
+    _clean(store, name, record, standing, there)
     return record
 
 
@@ -202,13 +215,35 @@ def _form(timeline: Timeline) -> dict[str, Any]:
     }
 
 
-def _put(store: Store, name: str, stem: str, local: Path) -> dict[str, Any]:
-    """Put a file of a cut and tell its path, size and hash."""
-    with local.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    path = layout.cut_file_path(name, stem, sha256, local.suffix)
-    store.write_file(path, local, sha256=sha256)
-    return {"path": path, "sha256": sha256, "bytes": local.stat().st_size}
+@dataclass
+class _Put:
+    """Puts the files of a cut, and keeps in mind which of them were not there before."""
+
+    store: Store
+    name: str
+    new: list[str] = dataclass_field(default_factory=list)
+
+    def put(self, path: str, local: Path, sha256: str | None = None) -> None:
+        if self.store.stat(path) is None:
+            self.new.append(path)
+        self.store.write_file(path, local, sha256=sha256)
+
+    def under_content(self, stem: str, local: Path) -> dict[str, Any]:
+        """Put a file under its content's name and tell its path, size and hash."""
+        with local.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        path = layout.cut_file_path(self.name, stem, sha256, local.suffix)
+        self.put(path, local, sha256)
+        return {"path": path, "sha256": sha256, "bytes": local.stat().st_size}
+
+    def withdraw(self) -> None:
+        """Delete what is new, unless the record that stands names it: another's equal file has the same name."""
+        with suppress(StoreError, CutError):  # why there is no cut is the news; the next one removes what is left
+            record = read(self.store, self.name).record
+            kept = set() if record is None else _kept(record)
+            for path in self.new:
+                if path not in kept:
+                    self.store.delete(path)
 
 
 def _settle(store: Store, name: str, data: bytes, standing: Standing) -> None:
@@ -228,15 +263,28 @@ def _settle(store: Store, name: str, data: bytes, standing: Standing) -> None:
         )
 
 
-def _clean(store: Store, name: str, record: Mapping[str, Any], standing: Standing) -> None:
-    """Remove encoded parts, film and timeline files that the cut no longer names: those of the cut before it."""
-    kept = {part["path"] for part in record["segments"]} | _files(record)
-    if standing.record is not None:
-        for path in sorted(_files(standing.record) - kept):
-            store.delete(path)
+def _clean(
+    store: Store, name: str, record: Mapping[str, Any], standing: Standing, there: list[str]
+) -> None:  # fmt: skip
+    """Remove encoded parts, film and timeline files that the cut no longer names.
+
+    They are those of the cut before it, and of cuts that were killed or lost before their record; `there` is what the
+    folder held before ours was put.
+    """
+    kept = _kept(record)
+    former = _files(standing.record) if standing.record is not None else set()
+    folder = f"{layout.cut_folder(name)}/"
+    former |= {path for path in there if _OWN.fullmatch(path.removeprefix(folder))}
+    for path in sorted(former - kept):
+        store.delete(path)
     for found in store.list(layout.segments_folder(name)):
         if layout.parse_segment_path(found.path) is not None and found.path not in kept:
             store.delete(found.path)
+
+
+def _kept(record: Mapping[str, Any]) -> set[str]:
+    """All that a record names in its own folder."""
+    return {str(part.get("path")) for part in record.get("segments") or ()} | _files(record)
 
 
 def _named(record: Mapping[str, Any]) -> list[Any]:

@@ -13,6 +13,7 @@ import pytest
 from flows.command import main
 from infra.cut import publishing, render
 from infra.cut.errors import CutError
+from infra.provenance import Invalid
 from infra.store import Store, layout, open_store
 from infra.store.options import StoreOptions
 from tests.post.cuts import add_take, cut_record, frames_of, local_film, lumas, objects, rushes_cut, store_of
@@ -161,6 +162,42 @@ def test_two_cuts_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> Non
     assert cut_record(store)["film"]["frames"] == 20
 
 
+def test_a_cut_that_is_lost_or_refused_leaves_none_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = store_of(tmp_path, "a")
+
+    def invalid(*_: object) -> None:
+        raise Invalid("it does not read back")
+
+    right = publishing.check_stored
+    for options in ((), ("--title", "A day out")):  # without a cut before it, and with one
+        monkeypatch.setattr(publishing, "check_stored", invalid)
+        assert "does not read back" in refused(store, capsys, *options, rc=4)
+        monkeypatch.setattr(publishing, "check_stored", right)
+        assert rushes_cut(store) == 0
+    theirs = json.dumps({**cut_record(store), "recipe": "theirs"}).encode()
+
+    def meanwhile(*_: object) -> None:
+        store.write(layout.cut_path("film"), theirs)
+
+    before = objects(store) | {layout.cut_path("film"): theirs}
+    monkeypatch.setattr(publishing, "check_stored", meanwhile)
+    assert rushes_cut(store, "--title", "A day out") == 2
+    assert "at the same time" in capsys.readouterr().err and objects(store) == before
+
+
+def test_what_a_killed_cut_put_is_removed_by_the_next(tmp_path: Path) -> None:
+    store = store_of(tmp_path, "a")
+    folder = layout.cut_folder("film")
+    for name in ("film.0011aabb.mp4", "film.0011aabb.mp4.provenance.json", "timeline.0011aabb.edl", "notes.txt"):
+        store.write(f"{folder}/{name}", b"x")
+    store.write(f"{folder}/deliver/web/film.0011aabb.mp4", b"x")
+    assert rushes_cut(store) == 0
+    left = sorted(path for path, data in objects(store).items() if data == b"x")
+    assert left == [f"{folder}/deliver/web/film.0011aabb.mp4", f"{folder}/notes.txt"]
+
+
 def test_a_record_of_a_later_format_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = store_of(tmp_path, "a")
     store.write(layout.cut_path("film"), b'{"format": 2}')
@@ -217,9 +254,13 @@ def test_a_killed_cut_leaves_nothing_and_the_next_one_is_whole(tmp_path: Path, r
     scratch.mkdir()
     (tmp_path / "rushes.toml").write_text(f'[farm]\nscratch = "{scratch}"\n[media]\npreset = "veryslow"\n')
     running = run_cli.start("cut", store.url, "--name", "film", "--timeline", str(sheet))
-    until = time.monotonic() + 120
-    while not list(scratch.rglob(".segment-*.part")) and time.monotonic() < until and running.poll() is None:
+    until, seen = time.monotonic() + 120, False
+    while not seen and time.monotonic() < until and running.poll() is None:
         time.sleep(0.02)
+        seen = bool(list(scratch.rglob(".segment-*.part")))
+    if not seen:
+        os.killpg(running.pid, signal.SIGKILL)
+    assert seen, "it was not seen at work"
     assert running.poll() is None, "it ended before it could be killed"
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import opentimelineio as otio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.cut import otio as reader
 from infra.cut.errors import BadTimeline
 from infra.cut.frames import as_speed, check_timecode, timecode, timecode_rate, whole_frames
 from infra.cut.segments import split
@@ -126,3 +128,26 @@ def test_parts_less_overlaps_are_the_film_in_segments_too(timeline: Timeline) ->
 def test_what_cannot_be_a_film_is_refused(parts: tuple[Part, ...], words: str) -> None:
     with pytest.raises(BadTimeline, match=words):
         film(*parts).check()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_no_time(value: float) -> None:
+    with pytest.raises(BadTimeline, match=r"clip 1 .*no time"):
+        whole_frames(value, Fraction(8), Fraction(8), "clip 1")
+    span = otio.opentime.TimeRange(otio.opentime.RationalTime(0, 8), otio.opentime.RationalTime(value, 8))
+    with pytest.raises(BadTimeline, match=r"cut.otio: clip 1.*has a time of"):
+        reader.read(timeline_of(otio.schema.Clip("a", source_range=span)), "cut.otio")
+
+
+def test_a_clip_whose_length_nobody_knows_is_refused() -> None:
+    clip = otio.schema.Clip("a")
+    clip.enabled = False
+    with pytest.raises(BadTimeline, match=r"cut.otio cannot be cut: .*available_range"):
+        reader.read(timeline_of(clip), "cut.otio")
+
+
+def timeline_of(clip: otio.schema.Clip) -> str:
+    timeline, track = otio.schema.Timeline("film"), otio.schema.Track(kind=otio.schema.TrackKind.Video)
+    track.append(clip)
+    timeline.tracks.append(track)
+    return str(otio.adapters.write_to_string(timeline, "otio_json"))
