@@ -5,30 +5,38 @@
 
 While people decide, the run stands as Paused (`AwaitingApproval`) on its page and holds nothing on the farm: no gang,
 no lease. *Resume* there means that nobody need be waited for any longer: clips of what is approved are made at once.
+*Cancel* there ends it: no clip is made.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.context import get_run_context
-from prefect.states import Completed, Failed, Paused, Running
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Completed, Failed, Paused, Running
 
 from flows import served
 from flows.running import RenderOptions
-from flows.storyboarding import Asked, deadline, look, mark, plan_clips, plan_stills, retakes_of
+from flows.storyboarding import Asked, Look, deadline, look, mark, plan_clips, plan_stills, retakes_of
 from flows.verbs.failure import explain
+from flows.watch import hiccups_logged
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import State
 
-    from flows.storyboarding import Look
     from flows.verbs.plan import Planned
     from infra.store.storyboard import Waiting
+
+log = logging.getLogger("rushes.storyboard")
 
 AWAITING = "AwaitingApproval"
 LEFT_OUT = "CompletedWithFailures"
@@ -81,6 +89,8 @@ async def storyboard(
             waiting = await asyncio.to_thread(open_storyboard, planned.store, planned.job_id, by=by)
             retakes = await asyncio.to_thread(retakes_of, planned.store, planned.job_id)
             seen = await _decided(planned, waiting, retakes, look_s)
+            if not isinstance(seen, Look):
+                return seen
             if await asyncio.to_thread(retakes_of, planned.store, planned.job_id) == retakes:
                 break
         if not seen.approved:
@@ -98,33 +108,59 @@ async def storyboard(
         return Failed(name="Refused", message=str(failure))
 
 
-async def _decided(planned: Planned, waiting: Waiting, retakes: int, look_s: float) -> Look:
-    """Sleeps until all is decided, the deadline has passed, somebody resumed the run, or asked for another still."""
+async def _decided(planned: Planned, waiting: Waiting, retakes: int, look_s: float) -> Look | State:
+    """Sleeps until all is decided, the deadline has passed, somebody resumed the run, or asked for another still.
+
+    Nothing is held, so there is nothing to give up: an outage of the store or of Prefect is waited out, however long.
+    Returns a final state where somebody ended the run meanwhile: then there is nothing to go on with.
+    """
     from infra.store.errors import StoreUnavailable
 
     store, job = planned.store, planned.job_id
-    seen = await asyncio.to_thread(look, store, job)
-    before = await asyncio.to_thread(mark, store, job)
-    if seen.settled or waiting.over(datetime.now(UTC)):
-        return seen
     run = get_run_context().flow_run.id  # type: ignore[union-attr]  # always set inside a flow
+    seen: Look | None = None
+    before: object = None
+    told = decided = False
     async with get_client() as client:
-        words = f"{len(seen.waiting)} stills of {job} wait for a decision"
-        await client.set_flow_run_state(run, Paused(name=AWAITING, message=words), force=True)
-        while not seen.settled and not waiting.over(datetime.now(UTC)):
-            await asyncio.sleep(look_s)
-            state = (await client.read_flow_run(run)).state
-            if state is None or not state.is_paused():
-                break
+        while True:
+            state = await _state_of(client, run)
+            if state is not None and state.is_final():
+                return state
+            told = told or (state is not None and state.is_paused())  # also where the reply to ours was lost
+            decided = decided or (told and state is not None and not state.is_paused())  # it was resumed
             try:
                 now = await asyncio.to_thread(mark, store, job)
                 if now != before:
                     before, seen = now, await asyncio.to_thread(look, store, job)
-                    if await asyncio.to_thread(retakes_of, store, job) != retakes:
-                        break
-            except StoreUnavailable:  # nothing is held, so there is nothing to give up
-                continue
-        found = (await client.read_flow_run(run)).state
-        if found is not None and not found.is_cancelling() and not found.is_final():
-            await client.set_flow_run_state(run, Running(message="decided"), force=True)
-    return seen
+                    decided = decided or await asyncio.to_thread(retakes_of, store, job) != retakes
+            except StoreUnavailable as error:
+                log.warning("the decisions about %s could not be read: %r", job, error)
+            if seen is not None and (decided or seen.settled or waiting.over(datetime.now(UTC))):
+                # Before Prefect has answered nobody knows whether the run was cancelled.
+                if state is not None and (not told or await _told(client, run, Running(message="decided"))):
+                    return seen
+            elif seen is not None and not told and state is not None:
+                words = f"{len(seen.waiting)} stills of {job} wait for a decision"
+                told = await _told(client, run, Paused(name=AWAITING, message=words))
+            await asyncio.sleep(look_s)
+
+
+async def _state_of(client: PrefectClient, run: UUID) -> State | None:
+    """The run's state, Cancelled where it is to be; None while Prefect does not answer."""
+    with hiccups_logged("Prefect did not say whether the storyboard goes on"):
+        try:
+            state = (await client.read_flow_run(run)).state
+        except ObjectNotFound:
+            return Cancelled(message="the flow run was deleted in Prefect")
+        if state is not None and (state.is_cancelling() or state.is_cancelled()):
+            return Cancelled(message="cancelled in Prefect while stills waited for a decision")
+        return state
+    return None
+
+
+async def _told(client: PrefectClient, run: UUID, state: State) -> bool:
+    """Set the run's state; False where Prefect did not take it."""
+    with hiccups_logged(f"Prefect was not told that the storyboard is {state.name}"):
+        await client.set_flow_run_state(run, state, force=True)
+        return True
+    return False
