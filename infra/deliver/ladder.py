@@ -24,6 +24,7 @@ from infra.deliver.errors import Refused
 from infra.deliver.look import Look, look, sound
 from infra.deliver.loudness import encoded
 from infra.deliver.profiles import Profile, Rung
+from infra.deliver.reframe import Window
 from infra.deliver.tool import encoder_of
 from infra.deliver.video import Drawn, counted, encoder_options, pictures
 from infra.deliver.work import Job, Shape, beside, shorter_side
@@ -81,11 +82,11 @@ def make_ladder(job: Job, shape: Shape, folder: Path) -> dict[str, Any]:
         _make_rung(job, replace(shape, size=size), variant, folder)
         variants.append(variant)
     trick = variants[len(variants) // 2]
-    _make_iframes(job, replace(shape, size=trick.size), trick, folder)
+    window = _make_iframes(job, replace(shape, size=trick.size), trick, folder)
     heard = _make_sound(job, shape, folder)
     for captions in job.captions:
         _write_captions(captions, shape, folder)
-    told = _check(job, shape, folder, variants, trick)
+    told = _check(job, shape, folder, variants, trick) | ({"reframe": window.told} if window is not None else {})
     if heard:
         told["loudness"] = check_loudness(job, shape, folder / "audio" / "index.m3u8")
     _write_master(job, shape, folder, variants, trick, told["levels"], heard)
@@ -111,7 +112,7 @@ def _make_rung(job: Job, shape: Shape, variant: Variant, folder: Path) -> None:
     job.tools.run(output, pixels=width * height * shape.frames)
 
 
-def _make_iframes(job: Job, shape: Shape, variant: Variant, folder: Path) -> None:
+def _make_iframes(job: Job, shape: Shape, variant: Variant, folder: Path) -> Window | None:
     """Key frames alone, one a segment: what a player shows while it seeks."""
     video = job.profile.video
     encoder = encoder_of(job.profile, job.tools.program)
@@ -137,6 +138,7 @@ def _make_iframes(job: Job, shape: Shape, variant: Variant, folder: Path) -> Non
     for name, length in zip(names, lengths, strict=True):
         lines += [f"#EXTINF:{float(length):.6f},", name]
     (own / "index.m3u8").write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
+    return drawn.window
 
 
 def _make_sound(job: Job, shape: Shape, folder: Path) -> bool:

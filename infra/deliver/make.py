@@ -79,8 +79,7 @@ def _film(
     for captions in job.captions if job.profile.captions in ("sidecar", "both") else ():
         files += _sidecars(captions, made.with_suffix(""), job, float(shape.head_s))
     if drawn.window is not None:
-        kept = drawn.window.kept
-        told["reframe"] = {"around": drawn.window.how, "subject_kept": None if kept is None else round(kept, 4)}
+        told["reframe"] = drawn.window.told
     if shape.rate != job.source.film.fps:
         told["rate"] = {"from": str(job.source.film.fps), "to": str(shape.rate), "by": "motion interpolation"}
     if (parts := len(split(job, shape))) > 1:

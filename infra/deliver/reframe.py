@@ -35,6 +35,11 @@ class Window:
     kept: float | None
     how: str
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """For the record."""
+        return {"around": self.how, "subject_kept": None if self.kept is None else round(self.kept, 4)}
+
     def commands(self, rate: Fraction, start: int = 0, end: int | None = None) -> str:
         """For ffmpeg's sendcmd: the corners of frames `start` to `end`, counted from `start`, where they change."""
         lines = []

@@ -173,3 +173,4 @@ def test_a_ladder_around_the_subject_holds_its_own_files_alone(tmp_path: Path) -
     frame = {"width": 48, "height": 64, "fit": "follow"}
     made = made_of(job_of(film, small_ladder(frame=frame, rungs=RUNGS[:1])), tmp_path)
     assert {path.suffix for path in made.files} <= {".m3u8", ".mp4", ".m4s"}
+    assert made.told["reframe"]["around"]
