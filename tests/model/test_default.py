@@ -94,7 +94,7 @@ def test_diffusers_gives_the_same_clip_from_an_image(pipeline: Pipeline) -> None
 
 
 def test_it_draws_what_it_is_asked_for(pipeline: Pipeline) -> None:
-    """Twelve fresh prompts. The card says how far each attribute obeys, measured on more by `model.training.evaluate`."""
+    """Twelve fresh prompts; the card says how far each attribute obeys, measured on more of them."""
     rng = np.random.default_rng(99)
     passed: dict[str, list[bool]] = {}
     for seed in range(12):
