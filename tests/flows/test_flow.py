@@ -179,7 +179,8 @@ def test_manifest_and_board_are_views_of_the_store(failed_job: FailedJob) -> Non
     store = open_store(folder / "store")
     manifest = read_manifest(store, JOB)
     first = ["show", "shot_id", "revision", "take", "seed", "spec_key", "state", "width", "height", "frames", "fps"]
-    last = ["media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality"]
+    last = ["media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class"]
+    last += ["quality", "quality_verdict", "quality_reasons", "quality_rank"]
     assert manifest.column_names[: len(first)] == first
     assert manifest.column_names[-len(last) :] == last
     own = manifest.column_names[len(first) : -len(last)]
