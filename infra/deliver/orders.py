@@ -38,7 +38,7 @@ _FROM_COMMIT: Final = ("show", "shot_id", "revision", "take", "seed", "spec_key"
 class Item:
     """A finished take or a cut, as the store tells it. fps: None for a still. fields: for templates and slates.
 
-    cuts: frames at which another shot begins.
+    cuts: frames at which another shot begins. cards: those of them, or 0, at which something without a subject does.
     """
 
     kind: Literal["take", "cut"]
@@ -53,6 +53,7 @@ class Item:
     locale: str | None = None
     commits: Sequence[Mapping[str, Any]] = ()
     cuts: Sequence[int] = ()
+    cards: Sequence[int] = ()
 
     @property
     def title(self) -> str:
@@ -143,11 +144,13 @@ def cut_item(store: Store, name: str) -> Item:
     try:
         record = json.loads(store.read(path))
         film = record["film"]
-        cuts = sorted({int(part["record_in"]) for part in record.get("parts", ())} - {0})
+        parts = record.get("parts", ())
+        cuts = sorted({int(part["record_in"]) for part in parts} - {0})
+        cards = sorted(int(part["record_in"]) for part in parts if not part.get("spec_key"))
         fields = {"cut": name, "bytes": film["bytes"], "media_path": film["path"], "sha256": film["sha256"]}
         return Item(
             "cut", film["path"], film["sha256"], int(film["width"]), int(film["height"]), int(film["frames"]),
-            _rate(film["fps"]), fields, ["mp4"], None, _cut_commits(store, record), cuts,
+            _rate(film["fps"]), fields, ["mp4"], None, _cut_commits(store, record), cuts, cards,
         )  # fmt: skip
     except NotFound as error:
         there = sorted(store.folders(layout.CUTS))

@@ -85,16 +85,29 @@ def follow(
     return Window((scaled[0], scaled[1]), size, corners, _kept(low, high, corners, size), "subject")
 
 
-def track(film: Path, frames: int, cuts: Sequence[int], folder: Path, tools: Tools, rate: Fraction) -> Boxes | None:
+def track(
+    film: Path,
+    frames: int,
+    cuts: Sequence[int],
+    folder: Path,
+    tools: Tools,
+    rate: Fraction,
+    *,
+    cards: Sequence[int] = (),
+) -> Boxes | None:
     """Boxes of a film's subject, (frames, 4); None where no subject is seen in it.
 
-    Each shot between `cuts` is looked at by itself: what is background in one is nothing in the next.
+    Each shot between `cuts` is looked at by itself: what is background in one is nothing in the next. Shots that begin
+    at `cards` have no subject: the letters of a title are none.
     """
     edges = [0, *sorted(cut for cut in set(cuts) if 0 < cut < frames), frames]
     if len(edges) == 2:
         return _tracked(film, frames)
     found = []
     for start, end in pairwise(edges):
+        if start in cards:
+            found.append(np.full((end - start, 4), np.nan))
+            continue
         shot = folder / f"shot-{start:08d}.mp4"
         _cut_out(film, shot, start, end, tools, rate)
         boxes = _tracked(shot, end - start)

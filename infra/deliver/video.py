@@ -43,9 +43,10 @@ class Drawn:
         profile, film = self.job.profile, self.job.source.film
         if profile.frame.fit == "contain":
             return None
-        boxes, cuts, shape = None, self.job.source.cuts, self.shape
+        source, shape = self.job.source, self.shape
+        boxes, cuts = None, source.cuts
         if profile.frame.fit == "follow":
-            boxes = track(self.job.source.path, film.frames, cuts, self._folder, self.job.tools, film.fps)
+            boxes = track(source.path, film.frames, cuts, self._folder, self.job.tools, film.fps, cards=source.cards)
         if boxes is not None and shape.rate != film.fps:
             boxes = _resampled(boxes, shape.programme, film.fps / shape.rate)
             cuts = [round(cut * shape.rate / film.fps) for cut in cuts]

@@ -23,7 +23,7 @@ class Source:
     """A film on this machine. look: None for a still. fields: what is known of it, for slates and burn-ins.
 
     audio: the file that its sound comes from (the film itself, or another), None where it has none.
-    cuts: frames at which another shot begins.
+    cuts: frames at which another shot begins. cards: those of them, or 0, at which something without a subject does.
     """
 
     path: Path
@@ -32,6 +32,7 @@ class Source:
     audio: Path | None = None
     size: tuple[int, int] = (0, 0)
     cuts: Sequence[int] = ()
+    cards: Sequence[int] = ()
 
     @property
     def film(self) -> Look:
