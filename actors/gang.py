@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray import ObjectRef
+from ray.exceptions import ActorDiedError
 from ray.util.placement_group import PlacementGroup
 
 from actors.errors import ErrorClass, GangLost, classify
@@ -86,7 +87,7 @@ async def render(
     began = time.monotonic()
     watch = _Watch(gang, silence_s, collective_s, on_progress)
     try:
-        ready = await watch.all_of([rank.prepare.remote(order, rules) for rank in gang.ranks])
+        ready = await watch.all_of([rank.prepare.remote(order, rules) for rank in gang.ranks], all_go_on=True)
         failure = _root_failure(ready)
         if failure is not None:  # nothing was exchanged yet: the gang is as good as before, unless it ran full
             return Rendered(time.monotonic() - began, ready, None, failure, _ran_out_of_memory(ready))
@@ -148,9 +149,15 @@ class _Watch:
         self._beats: dict[int, int] = {}
         self._heard = time.monotonic()
         self._asked: dict[int, asyncio.Task[Progress]] = {}
+        self._all_go_on = False
 
-    async def all_of(self, refs: list[ObjectRef]) -> tuple[RankReport, ...]:
-        """Every rank's report, in order; raises LostGang and _LeftAlone."""
+    async def all_of(self, refs: list[ObjectRef], *, all_go_on: bool = False) -> tuple[RankReport, ...]:
+        """Every rank's report, in order; raises LostGang and _LeftAlone.
+
+        all_go_on: those that have reported are needed afterwards, so that the gang is lost when one of them dies while
+        it waits for the others. Where they are not, as in decoding, such a death does not cost the take.
+        """
+        self._all_go_on = all_go_on
         calls = [asyncio.ensure_future(_value(ref)) for ref in refs]
         self._heard = time.monotonic()
         first_failure: float | None = None
@@ -179,7 +186,11 @@ class _Watch:
                 self._asked[number] = asyncio.ensure_future(_value(rank.progress.remote()))
 
     def _hear(self, number: int, asked: asyncio.Task[Progress]) -> None:
-        if asked.cancelled() or asked.exception() is not None:
+        if asked.cancelled():
+            return
+        if (error := asked.exception()) is not None:
+            if self._all_go_on and isinstance(error, ActorDiedError):
+                raise _lost_by(number, error) from error
             return  # a rank that cannot answer: its render call ends with the reason, or it stays silent
         progress = asked.result()
         if self._beats.get(number) != progress.beats:
@@ -214,8 +225,12 @@ def _finished(rank: int, call: asyncio.Task[RankReport]) -> RankReport:
     error = call.exception()
     if error is None:
         return call.result()
+    raise _lost_by(rank, error) from error
+
+
+def _lost_by(rank: int, error: BaseException) -> LostGang:
     kind = classify(error).error
     # Whatever a call to a rank raises, the rank cannot be trusted any more: errors of takes come back as reports.
     kind = kind if kind in (ErrorClass.OOM, ErrorClass.NODE) else ErrorClass.GANG_LOST
     text = str(error).strip().splitlines()
-    raise LostGang(f"rank {rank}: {type(error).__name__}: {' '.join(text[:4])[:600]}", kind, 0.0) from error
+    return LostGang(f"rank {rank}: {type(error).__name__}: {' '.join(text[:4])[:600]}", kind, 0.0)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from actors.errors import ErrorClass
 from actors.gang import Gang, LostGang, Rendered, render
@@ -19,13 +20,17 @@ PROCESSES = (ProcessId("node", 1, 0.0), ProcessId("node", 2, 0.0))
 
 
 class Rank:
-    """What a rank answers: its failures by call (None: it went well), ``stuck`` in rendering, or ``mute``."""
+    """What a rank answers: its failures by call (None: it went well), ``stuck`` in rendering, or ``mute``.
+
+    ``slow``: the call that takes 2.5 s, longer than the ranks are not looked at. ``dead``: it died after its report.
+    """
 
     def __init__(
         self, number: int, prepare: Failure | None = None, render: Failure | None = None, *, stuck: bool = False,
-        mute: bool = False,
+        mute: bool = False, slow: str = "", dead: bool = False,
     ) -> None:  # fmt: skip
         self._number, self._stuck, self._mute, self._beats = number, stuck, mute, 0
+        self._slow, self._dead = slow, dead
         self.prepare = SimpleNamespace(remote=lambda *_: self._answer(self._report(prepare)))
         both = SimpleNamespace(remote=lambda *_: (self._rendered(self._report(render)), None))
         self.render = SimpleNamespace(options=lambda **_: both)
@@ -35,17 +40,22 @@ class Rank:
         return RankReport(self._number, 0.1, failure)
 
     async def _answer(self, value: Any) -> Any:
+        await asyncio.sleep(2.5 * (self._slow == "prepare"))
         return value
 
     async def _rendered(self, report: RankReport) -> RankReport:
         if self._stuck:
             await asyncio.Event().wait()
+        await asyncio.sleep(2.5 * (self._slow == "render"))
         return report
 
     def _progress(self) -> asyncio.Future[Progress]:
         self._beats += not self._mute
         answer: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
-        answer.set_result(Progress(None, "denoise", 1, 4, self._beats))
+        if self._dead:
+            answer.set_exception(ActorDiedError())
+        else:
+            answer.set_result(Progress(None, "denoise", 1, 4, self._beats))
         return answer
 
 
@@ -97,6 +107,18 @@ def test_those_who_wait_for_a_rank_that_failed_are_not_waited_for() -> None:
     assert done.failure is not None
     assert (str(done.failure.error), done.spoilt, done.seconds < 30.0) == ("oom", True, True)
     assert [report.rank for report in done.reports] == [1]
+
+
+def test_a_rank_that_died_is_not_waited_for_until_the_others_are_ready() -> None:
+    """Its own part was done, so that no call of it fails: only that it answers no more tells of its death."""
+    with pytest.raises(LostGang, match="rank 1: ActorDiedError") as caught:
+        rendered(Rank(0, slow="prepare"), Rank(1, dead=True))
+    assert caught.value.error is ErrorClass.GANG_LOST
+
+
+def test_a_rank_that_dies_when_its_part_is_rendered_does_not_cost_the_take() -> None:
+    done = rendered(Rank(0, slow="render"), Rank(1, dead=True))
+    assert (done.failure, done.spoilt) == (None, False)
 
 
 def test_a_gang_in_which_nobody_takes_a_step_is_lost() -> None:
