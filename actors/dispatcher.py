@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -48,7 +49,7 @@ class Dispatcher:
     def __init__(self, spec: JobSpec, pool: Any, slots: int, life: int) -> None:
         check_import_names()
         logging.getLogger().setLevel(logging.INFO)
-        self._spec, self._slots = spec, slots
+        self._spec, self._slots, self._name = spec, slots, uuid.uuid4().hex
         self._store = open_store(spec.store_url, spec.store_options)
         self._metrics = FarmMetrics(spec.job_id)
         self._journal = Journal(spec, self._store, life, self._metrics)
@@ -91,11 +92,15 @@ class Dispatcher:
         return await self.status()
 
     async def status(self) -> dict[str, Any]:
-        """Where the job stands. Counts of takes are disjoint: committed are this run's, cached were there before."""
+        """Where the job stands. Counts of takes are disjoint: committed are this run's, cached were there before.
+
+        `dispatcher` is a name that no other has: takes and GPU seconds are counted from its beginning.
+        """
         scheduler = self._scheduler
         state: JobState = scheduler.state if self._over else "running"
         return {
             "job_id": self._spec.job_id,
+            "dispatcher": self._name,
             "state": state,
             "takes": scheduler.counts(),
             "gpu_s": scheduler.accounts.as_dict(),

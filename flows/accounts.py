@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from flows.artifacts import Price
@@ -72,19 +74,22 @@ def together(before: GpuSeconds, now: GpuSeconds) -> GpuSeconds:
 
 
 class Books:
-    """GPU seconds of a job over its runs, and of this run over its dispatchers: each begins with empty books."""
+    """GPU seconds of a job over its runs, and of this run over its dispatchers: each begins with empty books.
+
+    A dispatcher is known by its name. Its figures alone do not tell whether another has begun: seconds that change
+    column are rounded anew, so that their sum may be a millisecond less; and a new one may soon have used more.
+    """
 
     def __init__(self, before: GpuSeconds | None = None) -> None:
         """`before`: what former runs left."""
         self._before, self._now = before or GpuSeconds(), GpuSeconds()
+        self._of: dict[str, GpuSeconds] = {}
 
-    def hear(self, now: GpuSeconds) -> None:
-        """What the dispatcher says that it has used. Less than before: it was started again."""
-        if now.spent < self._now.spent:
-            self._before = together(self._before, self._now)
-        self._now = now
+    def hear(self, status: Mapping[str, Any]) -> None:
+        """The status of the dispatcher that is there now: what it has used up until now."""
+        self._now = self._of[str(status.get("dispatcher", ""))] = gpu_seconds(status)
 
     @property
     def total(self) -> GpuSeconds:
         """All of it; cached are those of the dispatcher that was heard last."""
-        return together(self._before, self._now)
+        return replace(reduce(together, self._of.values(), self._before), cached=self._now.cached)

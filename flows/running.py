@@ -261,7 +261,7 @@ class Run:
     def _on_farm_status(self, status: Mapping[str, Any]) -> None:
         assert self._live is not None and self._tenure is not None
         self._live.update(status)
-        self._books.hear(gpu_seconds(status))
+        self._books.hear(status)
         if self._trace is not None:
             self._trace.hear(time.monotonic() - self._began, status)
         note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), "gpu_s": asdict(self._books.total)}
@@ -319,6 +319,8 @@ class Run:
     def _tell_of_other(self, info: LeaseInfo) -> None:
         who = f"{info.owner.host_name}, process {info.owner.pid}"
         takes = info.note.get("takes") or {}
+        if "gpu_s" in info.note:
+            self._books = Books(books_of(info))  # what it has used by now, should this process have to take over
         # As the farm tells them: committed and cached apart.
         counts = {**takes, "committed": takes.get("rendered", 0)}
         told = {name: info.note.get(name) for name in ("run_page", "pause")}

@@ -72,13 +72,14 @@ def test_a_dispatcher_that_dies_is_replaced_and_goes_on_from_the_store(farm: Con
     running = farm.submit(spec)
     try:
         eventually(lambda: commits(spec))
-        before = len(running.events())
+        before, first = len(running.events()), running.status()["dispatcher"]
         ray.kill(ray.get_actor(dispatcher_name("job"), namespace=NAMESPACE))
         events: list[dict[str, object]] = []
         status = running.wait(on_events=events.extend, poll_s=0.1)
     finally:
         running.close()
     assert status["state"] == "done"
+    assert first and status["dispatcher"] not in ("", first)
     assert status["takes"]["cached"] >= 1
     assert status["takes"]["cached"] + status["takes"]["committed"] == 8
     assert before

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from actors.accounts import Accounts
 from catalogs import Refusal
 from flows.accounts import Books
 from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Rows, Takes, failure_dict, refusal_dict, verify_dict
+from flows.running import RenderOptions, Run
+from infra.settings import Settings
+from infra.store.lease import LeaseInfo, Owner
 from infra.store.verify import Audit, Fault
 
 
@@ -97,10 +103,40 @@ def test_spent_leaves_out_what_the_cache_saved() -> None:
 def test_books_outlive_a_dispatcher_that_starts_again_with_empty_ones() -> None:
     books = Books(GpuSeconds(rendered=5.0, failed=1.0, cached=9.0))
     assert books.total == GpuSeconds(rendered=5.0, failed=1.0)
-    books.hear(GpuSeconds(rendered=2.0, cached=5.0))
-    books.hear(GpuSeconds(rendered=4.0, failed=0.5, cached=5.0))
+    books.hear({"dispatcher": "a", "gpu_s": {"rendered": 2.0, "cached": 5.0}})
+    books.hear({"dispatcher": "a", "gpu_s": {"rendered": 4.0, "failed": 0.5, "cached": 5.0}})
     assert books.total == GpuSeconds(rendered=9.0, failed=1.5, cached=5.0)
-    books.hear(GpuSeconds(cached=9.0))  # it counts what the one before it had rendered as cached
+    books.hear({"dispatcher": "b", "gpu_s": {"cached": 9.0}})  # it counts what "a" had rendered as cached
     assert books.total == GpuSeconds(rendered=9.0, failed=1.5, cached=9.0)
-    books.hear(GpuSeconds(rendered=3.0, duplicate=1.0, cached=9.0))
+    books.hear({"dispatcher": "b", "gpu_s": {"rendered": 3.0, "duplicate": 1.0, "cached": 9.0}})
     assert books.total == GpuSeconds(rendered=12.0, failed=1.5, duplicate=1.0, cached=9.0)
+
+
+def test_a_dispatcher_that_has_soon_used_more_than_the_one_before_is_another_all_the_same() -> None:
+    books = Books()
+    books.hear({"dispatcher": "a", "gpu_s": {"rendered": 2.0}})
+    books.hear({"dispatcher": "b", "gpu_s": {"rendered": 7.0, "cached": 2.0}})
+    assert books.total == GpuSeconds(rendered=9.0, cached=2.0)
+
+
+def test_seconds_that_change_their_column_are_not_booked_again() -> None:
+    """Each column is rounded, so that the sum of them is a millisecond less afterwards."""
+    accounts, books = Accounts(), Books()
+    accounts.book_rendered(("show", "a"), 43.1706)
+    accounts.book_failed(("show", "b"), 4.1536)  # its finisher died
+    books.hear({"dispatcher": "a", "gpu_s": accounts.as_dict()})
+    before = books.total.spent
+    accounts.turn_failed_into_rendered(4.1536)  # and had committed before
+    books.hear({"dispatcher": "a", "gpu_s": accounts.as_dict()})
+    assert books.total.spent < before, "or it is not the case that is meant"
+    assert books.total == GpuSeconds(rendered=47.324)
+
+
+def test_who_takes_a_job_over_goes_on_with_the_books_of_the_run_that_it_followed() -> None:
+    planned = SimpleNamespace(store=None, job_id="job")
+    run = Run(planned, Settings(), RenderOptions(), lambda _: None, None)  # type: ignore[arg-type]
+    owner = Owner.this_process()
+    info = LeaseInfo("job", 1, owner, "running", None, 0.0, 30.0, {"gpu_s": {"rendered": 4.0, "failed": 1.0}})
+    run._tell_of_other(info)
+    run._tell_of_other(replace(info, epoch=2, note={}))  # another was faster, and has not said anything yet
+    assert run._books.total == GpuSeconds(rendered=4.0, failed=1.0)
