@@ -30,7 +30,10 @@ log = logging.getLogger("rushes.outputs")
 REFRESH_S = 30.0
 MOST_WAITING = 24
 SHARE = 20.0
-"""A view that takes long to make (a million takes) is made at most every `SHARE` times as long."""
+"""Views that take long to make (a million takes), twice in a row, are made at most every `SHARE` times as long.
+
+One that was slow alone may have waited for a store that was away, and says nothing of how long the next one takes.
+"""
 
 
 def board_url(store: Store, job_id: str) -> str:
@@ -54,6 +57,7 @@ class Outputs:
         """Gives how the job has gone so far, to be written with the views."""
         self._one = threading.Lock()
         self._next = time.monotonic() + REFRESH_S
+        self._took = 0.0
 
     def refresh(
         self,
@@ -88,7 +92,8 @@ class Outputs:
             if last and count(manifest).quarantined:
                 compact_quarantine(self._store, self._job_id)
             now = time.monotonic()
-            self._next = now + max(REFRESH_S, SHARE * (now - began))
+            before, self._took = self._took, now - began
+            self._next = now + max(REFRESH_S, SHARE * min(before, self._took))
             return manifest, sheet
 
     @property

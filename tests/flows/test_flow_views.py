@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 
 from catalogs import plan, read
 from flows import views
-from flows.outputs import Outputs
+from flows.outputs import REFRESH_S, SHARE, Outputs
 from infra.store import Store, layout, open_store
 from infra.store.commits import publish
 from infra.store.errors import NotFound
@@ -157,6 +158,30 @@ def test_board_and_sheet_of_a_job_with_nothing_done(store: Store) -> None:
     assert states(manifest) == ["pending"] * 4
     assert b"s3" in store.read(layout.board_path(JOB))
     assert store.stat(layout.contact_sheet_path(JOB)) is None
+
+
+def test_views_that_waited_once_for_the_store_are_not_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = [0.0], iter([60.0, 0.5, 60.0, 0.5, 60.0, 60.0])
+    monkeypatch.setattr("flows.outputs.time", SimpleNamespace(monotonic=lambda: now[0]))
+    put = views.put_manifest
+
+    def slowly(*args: Any, **more: Any) -> Any:
+        now[0] += next(waits)
+        return put(*args, **more)
+
+    monkeypatch.setattr(views, "put_manifest", slowly)
+    outputs = Outputs(store, JOB)
+
+    def pause() -> float:
+        """Seconds from the end of a refresh until the next one is due."""
+        outputs.refresh("running")
+        ended = now[0]
+        while not outputs.due:
+            now[0] += 1.0
+        return now[0] - ended
+
+    assert [pause() for _ in range(5)] == [REFRESH_S] * 5, "each that was slow stood alone"
+    assert pause() == SHARE * 60.0, "two in a row: it is the making that takes so long"
 
 
 def test_board_cards_know_where_poster_log_and_replay_are(store: Store, tmp_path: Path) -> None:
