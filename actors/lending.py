@@ -12,7 +12,7 @@ from typing import Any
 from actors.draining import standing_on
 from actors.gang import Gang
 from actors.job import GangShape
-from actors.placement import GangNotBuilt, JobOver, NoRoom, end, place, responsive, start
+from actors.placement import GangNotBuilt, JobOver, NoRoom, end, place, release, responsive, start
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,11 @@ class Lender:
         self._notify()
 
     async def end_all(self, borrower: Borrower) -> None:
-        """Ends every gang that it holds. Returns when their processes are confirmed gone."""
+        """Ends every gang that it holds or that is being built for it. Returns when processes of those that it held are
+        confirmed gone.
+        """
+        for build in borrower.builds:
+            build.cancel()
         await asyncio.gather(*(self._end(kept) for kept in self._kept_by(borrower)))
 
     def dismiss(self, borrower: Borrower) -> None:
@@ -202,6 +206,8 @@ class Lender:
         try:
             gang = await build
         except asyncio.CancelledError:
+            # A build that was cancelled before its first step, or that ended just now, gives nothing back itself.
+            await release(placed)
             raise borrower.no_gang() from None
         except GangNotBuilt:
             self._notify()

@@ -148,6 +148,11 @@ async def start(shape: GangShape, placed: Placed, *, load_s: float) -> Gang:
     return Gang(uuid.uuid4().hex[:8], shape, layouts[0], placed.group, tuple(ranks), tuple(processes))
 
 
+async def release(placed: Placed) -> None:
+    """Gives back what was reserved, and ends whatever runs there. More than once does no harm."""
+    await _remove(placed.group)
+
+
 async def end(gang: Gang) -> list[ProcessId]:
     """Removes the gang's placement group, which kills its ranks, and confirms that they are gone.
 
@@ -201,7 +206,8 @@ async def _all(refs: Iterable[Any]) -> list[Any]:
 
 
 async def _remove(placement: PlacementGroup) -> None:
-    await asyncio.to_thread(remove_placement_group, placement)
+    # Whoever waits for it may be cancelled, as with the dispatcher that called: the place is given back all the same.
+    await asyncio.shield(asyncio.to_thread(remove_placement_group, placement))
 
 
 @ray.remote(num_cpus=0, max_retries=0)
