@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from infra.store.lease import LeaseInfo
 
 COLUMNS = ("rendered", "failed", "duplicate", "cached")
+BOOKS = "gpu_s"
+"""Where the books of a job stand in the note of its lease. Every owner begins with those of the one before."""
 
 
 def report(
@@ -44,7 +46,7 @@ def price_of(settings: Settings) -> Price:
 
 def books_of(info: LeaseInfo | None) -> GpuSeconds:
     """The books that former runs of the job left in its lease."""
-    left = (info.note.get("gpu_s") if info is not None else None) or {}
+    left = (info.note.get(BOOKS) if info is not None else None) or {}
     return GpuSeconds(**{name: float(left.get(name, 0.0)) for name in COLUMNS})
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.accounts import Books, books_of, gpu_seconds, price_of, report, takes_of_run
+from flows.accounts import BOOKS, Books, books_of, gpu_seconds, price_of, report, takes_of_run
 from flows.live import LiveJob, Outcome, failure_of, refused_row, shards_of, take_name
 from flows.outputs import Outputs, PosterFeed, Refresher, board_url
 from flows.pausing import StorePause, clear_pause
@@ -26,7 +26,7 @@ from flows.verbs.failure import Failure
 from flows.views import TakeKey, quarantine_records
 from infra.store.errors import StoreError, StoreUnavailable
 from infra.store.jobs import current_round
-from infra.store.lease import Lease, LeaseInfo, State, read_lease
+from infra.store.lease import Lease, LeaseInfo, State
 
 if TYPE_CHECKING:
     from actors.job import JobSpec
@@ -92,18 +92,19 @@ class Run:
         """
         self.store.probe()
         plan = self.planned.put()
-        self._books = Books(books_of(read_lease(self.store, self.job_id)))
         farm = self.settings.farm
         if (pause := clear_pause(self.store, self.job_id)) is not None:
             log.warning("%s was %s (%s); it was asked to render, so it goes on", self.job_id, pause.reason, pause.when)
         found = acquire_or_follow(
-            self.store, self.job_id, farm, on_follow=self._tell_of_other, stopped=lambda: bool(self._signals.reason)
-        )
+            self.store, self.job_id, farm, on_follow=self._tell_of_other, stopped=lambda: bool(self._signals.reason),
+            keep=[BOOKS],
+        )  # fmt: skip
         if found is None:
             words = "stopped following the job's owner"
             return report(self.planned, self.planned.takes(), GpuSeconds(), ExitCode.CANCELLED, words)
         if isinstance(found, Followed):
             return self._report_of_other(found)
+        self._books = Books(books_of(found.info))  # as they stood in the very lease that was replaced
         with _released_on_error(found), view() as show:
             return self._own(found, plan, show)
 
@@ -138,7 +139,7 @@ class Run:
                     self._feed.close()
                     outcome, sheet = self._last_views(outputs, outcome)
                     page = live.run_page if live.page_lasts else None
-                    tenure.note({"gpu_s": asdict(self._books.total), "run_page": page})
+                    tenure.note({BOOKS: asdict(self._books.total), "run_page": page})
                     tenure.release(LEASE_STATES.get(outcome.exit, "failed"), int(outcome.exit))
                 live.finish(outcome, sheet)
             except BaseException as error:
@@ -264,7 +265,7 @@ class Run:
         self._books.hear(status)
         if self._trace is not None:
             self._trace.hear(time.monotonic() - self._began, status)
-        note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), "gpu_s": asdict(self._books.total)}
+        note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), BOOKS: asdict(self._books.total)}
         note["pause"] = status.get("pause")
         if self._live.run_page:
             note |= {"run_page": self._live.run_page, "flow_run_id": str(self._live.flow_run_id)}
@@ -319,8 +320,6 @@ class Run:
     def _tell_of_other(self, info: LeaseInfo) -> None:
         who = f"{info.owner.host_name}, process {info.owner.pid}"
         takes = info.note.get("takes") or {}
-        if "gpu_s" in info.note:
-            self._books = Books(books_of(info))  # what it has used by now, should this process have to take over
         # As the farm tells them: committed and cached apart.
         counts = {**takes, "committed": takes.get("rendered", 0)}
         told = {name: info.note.get(name) for name in ("run_page", "pause")}

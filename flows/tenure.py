@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +45,14 @@ def acquire_or_follow(
     *,
     on_follow: Callable[[LeaseInfo], None],
     stopped: Callable[[], bool],
+    keep: Collection[str] = (),
 ) -> Lease | Followed | None:
     """Take the lease, or wait while another owner has it: until that one ends the job, or is gone.
 
     Args:
         on_follow: told about the other's lease at every look.
         stopped: whether somebody asked this process to stop.
+        keep: names of what stays in the lease's note, whoever owned it before.
 
     Returns:
         the lease; how the other's run ended; None when `stopped` came first. The job of the other goes on then.
@@ -61,7 +63,7 @@ def acquire_or_follow(
     owner = Owner.this_process()
     held: LeaseHeld | None = None
     while True:
-        found = Lease.acquire(store, job_id, owner, lapse_s=farm.lease_lapse_s, held=held)
+        found = Lease.acquire(store, job_id, owner, lapse_s=farm.lease_lapse_s, keep=keep, held=held)
         if isinstance(found, Lease):
             if held is not None:
                 log.warning("%s: its owner is gone, this process takes over (epoch %d)", job_id, found.epoch)

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +125,7 @@ class Lease:
         *,
         lapse_s: float = LAPSE_S,
         note: Mapping[str, Any] | None = None,
+        keep: Collection[str] = (),
         held: LeaseHeld | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -132,7 +133,8 @@ class Lease:
         """Get the lease of a job: a new one, one that was released, or one whose owner is gone. Else LeaseHeld.
 
         Of any number of callers at once one gets it. Give back the LeaseHeld of an earlier call as `held`, so that
-        the time for which it was watched counts.
+        the time for which it was watched counts. `keep` names what stays of the note of the lease that is replaced:
+        it is there with the same write, so that a death right after it loses nothing.
         """
         mine = owner or Owner.this_process()
         path = layout.lease_path(job_id)
@@ -145,7 +147,8 @@ class Lease:
                 watched = held or LeaseHeld(store, found, clock=clock, monotonic=monotonic)
                 if not found.final and not watched.owner_is_gone:
                     return watched
-                fresh = replace(fresh, epoch=found.epoch + 1)
+                kept = {name: found.note[name] for name in keep if name in found.note}
+                fresh = replace(fresh, epoch=found.epoch + 1, note=kept | fresh.note)
                 try:
                     settled = replace_or_read(store, path, _encode(fresh), found.tag)
                 except Changed:  # it was deleted meanwhile

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from actors.accounts import Accounts
 from catalogs import Refusal
-from flows.accounts import Books
+from flows.accounts import Books, books_of
 from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Rows, Takes, failure_dict, refusal_dict, verify_dict
-from flows.running import RenderOptions, Run
+from flows.running import RenderOptions, Run, View
+from flows.signals import StopSignals
 from infra.settings import Settings
-from infra.store.lease import LeaseInfo, Owner
+from infra.store import open_store
+from infra.store.lease import Lease, Owner, read_lease
 from infra.store.verify import Audit, Fault
 
 
@@ -132,11 +136,37 @@ def test_seconds_that_change_their_column_are_not_booked_again() -> None:
     assert books.total == GpuSeconds(rendered=47.324)
 
 
-def test_who_takes_a_job_over_goes_on_with_the_books_of_the_run_that_it_followed() -> None:
-    planned = SimpleNamespace(store=None, job_id="job")
-    run = Run(planned, Settings(), RenderOptions(), lambda _: None, None)  # type: ignore[arg-type]
-    owner = Owner.this_process()
-    info = LeaseInfo("job", 1, owner, "running", None, 0.0, 30.0, {"gpu_s": {"rendered": 4.0, "failed": 1.0}})
-    run._tell_of_other(info)
-    run._tell_of_other(replace(info, epoch=2, note={}))  # another was faster, and has not said anything yet
-    assert run._books.total == GpuSeconds(rendered=4.0, failed=1.0)
+class Killed(BaseException):
+    """Where a process would be killed: before it has said anything."""
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_who_takes_a_job_over_has_the_books_before_it_says_anything(
+    followed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run after another is killed right after it has taken the lease: the books of the first are there still."""
+    monkeypatch.setattr("flows.tenure.FOLLOW_POLL_S", 0.01)
+    store, living = open_store(str(tmp_path)), Owner.this_process()
+    planned = SimpleNamespace(store=store, job_id="job", put=lambda: None)
+    first = Lease.acquire(store, "job", living, note={"gpu_s": {"rendered": 3.0}, "run_page": "of the first"})
+    assert isinstance(first, Lease)
+
+    def dies(*_: object) -> None:
+        if first.info.owner == living:
+            first.info = replace(first.info, owner=replace(living, start_time=0.0))
+            first.renew(note={"gpu_s": {"rendered": 4.0, "failed": 1.0}})
+
+    if not followed:
+        dies()
+    for epoch in (2, 3):
+        run = Run(planned, Settings(), RenderOptions(), dies, StopSignals())  # type: ignore[arg-type]
+
+        def killed(mine: Run = run, epoch: int = epoch) -> AbstractContextManager[View]:
+            left = read_lease(store, "job")
+            assert left is not None and left.epoch == epoch
+            assert books_of(left) == mine._books.total == GpuSeconds(rendered=4.0, failed=1.0)
+            assert "run_page" not in left.note
+            raise Killed
+
+        with pytest.raises(Killed):
+            run.run(killed)

@@ -69,6 +69,14 @@ def test_the_life_of_a_lease(store: Store) -> None:
         lease.renew()
 
 
+def test_what_is_to_be_kept_of_a_note_is_in_the_first_write_of_the_next_owner(store: Store) -> None:
+    take(store, note={"books": 4, "page": "p", "state": "old"}, keep=["books"]).release("failed", 4)
+    lease = take(store, note={"state": "new"}, keep=["books", "state", "nothing"])
+    standing = read_lease(store, "job")
+    assert standing is not None and (standing.epoch, standing.tag) == (2, lease.info.tag)
+    assert standing.note == lease.info.note == {"books": 4, "state": "new"}
+
+
 def test_of_many_at_once_one_gets_it(store: Store) -> None:
     for epoch in (1, 2):
         with ThreadPoolExecutor(16) as pool:
