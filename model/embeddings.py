@@ -47,14 +47,19 @@ class TimeRows(NamedTuple):
         embedded: (rows, width), of the text's dtype.
         projected: (rows, 6, width).
         which: (batch, tokens) row of each token; None when row i is that of batch item i, for all its tokens.
+        known: (batch, tokens, 1), 1 where a token has row 0 instead; then row i + 1 is that of batch item i.
     """
 
     embedded: Tensor
     projected: Tensor
     which: Tensor | None
+    known: Tensor | None = None
 
     def spread(self, rows: Tensor) -> Tensor:
         """(rows, width) -> (batch, tokens or 1, width)."""
+        if self.known is not None:
+            clean, noisy = rows[:1, None], rows[1:, None]
+            return noisy + self.known * (clean - noisy)
         if self.which is None:
             return rearrange(rows, "b d -> b 1 d")
         return F.embedding(self.which, rows)
@@ -70,16 +75,22 @@ class TimeEmbedding(nn.Module):
         self.out = nn.Linear(width, width)
         self.modulations = nn.Linear(width, 6 * width)
 
-    def forward(self, timestep: Tensor, dtype: torch.dtype) -> TimeRows:
-        """`timestep`: (batch,), or (batch, tokens) of the tokens at hand. The embedding is computed in fp32."""
+    def forward(self, timestep: Tensor, dtype: torch.dtype, known: Tensor | None = None) -> TimeRows:
+        """The embedding is computed in fp32.
+
+        timestep: (batch,), or (batch, tokens) of the tokens at hand.
+        known: with time steps (batch,): (batch, tokens), 1 for tokens whose time step is 0.
+        """
         which = None
+        if known is not None:
+            timestep, known = torch.cat([timestep.new_zeros(1), timestep]), known[..., None]
         if timestep.ndim == 2:
             timestep, which = torch.unique(timestep, return_inverse=True)
         with torch.autocast(timestep.device.type, enabled=False):
             hidden = F.silu(_linear_fp32(self.hidden, sinusoid(timestep, self.frequencies)))
             embedded = _linear_fp32(self.out, hidden).to(dtype)
         projected = rearrange(self.modulations(F.silu(embedded)), "b (six d) -> b six d", six=6)
-        return TimeRows(embedded, projected, which)
+        return TimeRows(embedded, projected, which, known)
 
 
 def sinusoid(timestep: Tensor, width: int) -> Tensor:

@@ -7,6 +7,7 @@ float64, as in diffusers.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -41,18 +42,21 @@ def rotation(
     _, rows, columns = grid
     token = torch.arange(span.start, span.stop, device=device)
     places = (token // (rows * columns), token // columns % rows, token % columns)
-    angles = [_angles(count, width) for count, width in zip(grid, axis_widths(head_width), strict=True)]
+    device = torch.device(device)
+    tables = [_tables(count, width, device) for count, width in zip(grid, axis_widths(head_width), strict=True)]
     cos, sin = (
-        torch.cat([table.float().to(device)[place] for table, place in zip(tables, places, strict=True)], dim=-1)
-        for tables in ([angle.cos() for angle in angles], [angle.sin() for angle in angles])
+        torch.cat([table[place] for table, place in zip(kind, places, strict=True)], dim=-1)
+        for kind in zip(*tables, strict=True)
     )
     return Rotation(rearrange(cos, "s f -> s 1 f"), rearrange(sin, "s f -> s 1 f"))
 
 
-def _angles(count: int, width: int) -> Tensor:
-    """(count, width / 2) float64, on the CPU because not every device has float64."""
+@lru_cache(maxsize=64)  # a copy to a GPU at every step would make the processor wait for it
+def _tables(count: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (count, width / 2) fp32 of float64 angles, made on the CPU: not every device has float64."""
     frequencies = 1.0 / (THETA ** (torch.arange(0, width, 2, dtype=torch.float64) / width))
-    return torch.outer(torch.arange(count, dtype=torch.float64), frequencies)
+    angles = torch.outer(torch.arange(count, dtype=torch.float64), frequencies)
+    return angles.cos().float().to(device), angles.sin().float().to(device)
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:

@@ -204,6 +204,7 @@ class Transformer(nn.Module):
         *,
         group: TokenGroup | None = None,
         encoder_multiplicity: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Tensor:
         """One prediction. All ranks of a group pass the same tensors and get the same result.
 
@@ -219,6 +220,8 @@ class Transformer(nn.Module):
             group: ranks that share the tokens (inference only), or None.
             encoder_multiplicity: (batch, text), how many times each text token counts in cross-attention, >= 0 and not
                 all 0. Wan pads text to 512 with zero states that take part; one pad counted n times is the same.
+            known: (batch, tokens), 1 where a token is given clean, beside time steps (batch,): those tokens have time
+                step 0. The same as a time step for each token, without looking for the distinct ones among them.
 
         Returns:
             (batch, out channels, frames, height, width), of the model's dtype.
@@ -232,12 +235,19 @@ class Transformer(nn.Module):
         self._check(timestep, grid, encoder_hidden_states, encoder_hidden_states_image, encoder_multiplicity)
         if timestep.ndim == 2:
             timestep = plan.cut(timestep)
+        if known is not None:
+            if timestep.ndim != 1 or known.shape != (len(timestep), _product(grid)):
+                raise ValueError(
+                    f"known tokens {tuple(known.shape)} beside time steps {tuple(timestep.shape)}: wanted "
+                    f"({len(hidden_states)}, {_product(grid)}) beside ({len(hidden_states)},)"
+                )
+            known = plan.cut(known)
 
         # the residual stream keeps the weights' dtype also under autocast
         x_bsd = self.patch_embedding(plan.cut(self.patch_embedding.patches(hidden_states))).to(self.dtype)
         if group is not None and x_bsd.requires_grad:
             raise RuntimeError("a sequence-parallel forward has no gradients: call it under torch.no_grad()")
-        time = self.time_embedding(timestep, encoder_hidden_states.dtype)
+        time = self.time_embedding(timestep, encoder_hidden_states.dtype, known)
         text_bxd = self.text_embedding(encoder_hidden_states)
         text_bias_bx = None if encoder_multiplicity is None else torch.log(encoder_multiplicity.float())
         image_bxd = None

@@ -2,6 +2,7 @@
 
     python -m model.training --out runs/default                     # hours on a CPU; stops and goes on as you like
     python -m model.training --out runs/default --seconds 540       # a piece of it; the same command again goes on
+    python -m model.training --out runs/default --device cuda       # on one GPU: large batches, drawn by all processors
     python -m model.training --out runs/small --transformer-steps 2000
 
 Each stage is a command of its own (`python -m model.training.autoencoder --help`), goes on where it stopped and is
@@ -11,6 +12,7 @@ passed over when it is done. `OUT/model` is the pipeline folder; every trainer l
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -20,18 +22,22 @@ from pathlib import Path
 from model.training.run import STOPPED
 
 DONE = "done"
+# Of a GPU's batches: what keeps one busy.
+GPU_SCALE, GPU_TOKENS = 16, 32768
 
 
 def stages(out: Path, given: argparse.Namespace) -> list[tuple[str, list[str], bool]]:
     """Each stage: its name, its command's words, and whether it can be told to stop after some seconds."""
     machine = ["--threads", str(given.threads), "--device", given.device]
+    gpu = given.device != "cpu"
+    drawing = ["--scale", str(GPU_SCALE), "--workers", str(max((os.cpu_count() or 2) - 1, 1))] if gpu else []
     vae, latents, transformer = (str(out / name) for name in ("autoencoder/vae", "latents", "transformer"))
     return [
         (
             "autoencoder",
             [
                 *("--out", str(out / "autoencoder"), "--steps", str(given.autoencoder_steps)),
-                *("--measure", str(given.measure), *machine),
+                *("--measure", str(given.measure), *drawing, *machine),
             ],
             True,
         ),
@@ -39,13 +45,17 @@ def stages(out: Path, given: argparse.Namespace) -> list[tuple[str, list[str], b
             "latents",
             [
                 *("--autoencoder", vae, "--out", latents),
-                *("--count", str(given.clips), "--stills", str(given.stills), *machine),
+                *("--count", str(given.clips), "--stills", str(given.stills), *drawing, *machine),
             ],
             True,
         ),
         (
             "transformer",
-            ["--latents", latents, "--out", transformer, "--steps", str(given.transformer_steps), *machine],
+            [
+                *("--latents", latents, "--out", transformer, "--steps", str(given.transformer_steps)),
+                *(("--tokens", str(GPU_TOKENS)) if gpu else ()),
+                *machine,
+            ],
             True,
         ),
         ("release", ["--autoencoder", vae, "--transformer", transformer, "--out", str(out / "model")], False),

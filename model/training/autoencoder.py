@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from model.training.crops import Crops, as_video, foreground
+from model.training.graphs import Graphed
 from model.training.run import Run, ended
-from model.training.world import coverage, draw, on_screen, sample_scene
+from model.training.world import coverage, draw, sample_scene
 
 CONFIG = {
     "base_dim": 32,
@@ -40,52 +43,15 @@ CONFIG = {
     "latents_std": [1.0] * 16,
 }
 FOREGROUND_WEIGHT = 4.0
-TRAIL = 8  # frames for which a place that a thing has left counts as more than background
-# (width, height, frames) of the clips that training cuts from; the longest are as long as the model's own.
-CLIPS = ((128, 128, 33), (64, 64, 17), (160, 96, 33))
-# (frames, side of the crop, clips in a batch, share of the steps). Shapes and colours are learnt twice as fast from
-# stills alone, so that the first part of a run sees nothing else. A causal decoder drifts past the lengths that it has
-# seen, so that a part of the diet is as long as a clip can be.
-STILLS = ((1, 32, 12, 0.8), (1, 64, 4, 0.2))
-MIXED = ((5, 48, 4, 0.45), (17, 32, 2, 0.2), (17, 64, 1, 0.15), (33, 48, 1, 0.1), (1, 96, 3, 0.1))
-STILLS_PART = 0.3
-# After this part of the run the encoder stands still, so that latents can be made while the decoder goes on learning.
-ENCODER_PART = 0.4
+STILLS_PART = 0.3  # of a run from nothing
 LATENT_NOISE = 0.1  # of a latent's deviation, at most, added for the decoder: a sampler's latents are never quite clean
 
 
-def sample_batch(rng: np.random.Generator, frames: int, side: int, count: int) -> tuple[Tensor, Tensor]:
-    """Clips (count, 3, frames, side, side) in -1..1 and their foreground (count, 1, frames, side, side) in 0..1."""
-    clips, masks = [], []
-    for _ in range(count):
-        width, height, length = CLIPS[int(rng.integers(len(CLIPS)))]
-        while min(width, height) < side or length < frames:
-            width, height, length = CLIPS[int(rng.integers(len(CLIPS)))]
-        # Short crops show a short scene, whose motion is that of any part of a long one.
-        scene = sample_scene(rng, width, height, frames if frames == 1 or rng.random() < 0.3 else length)
-        first = int(rng.integers(0, scene.frames - frames + 1))
-        clip, mask = draw(scene), coverage(scene)
-        places, _ = on_screen(scene)
-        middle = places[int(rng.integers(len(scene.things))), first + frames // 2]
-        x, y = middle + rng.normal(0, side / 5, 2)
-        left = int(np.clip(x - side / 2, 0, width - side))
-        top = int(np.clip(y - side / 2, 0, height - side))
-        clips.append(clip[first : first + frames, top : top + side, left : left + side])
-        masks.append(mask[first : first + frames, top : top + side, left : left + side])
-    video = rearrange(torch.from_numpy(np.stack(clips)), "b t h w c -> b c t h w").float() / 127.5 - 1
-    front = torch.from_numpy(np.stack(masks)).float().unsqueeze(1)
-    # One pixel around the shape counts as foreground too: an edge is what the eye sees first. Where a shape has just
-    # been counts half: a causal decoder remembers it there, and leaves a trail.
-    edge = F.max_pool3d(front, (1, 3, 3), stride=1, padding=(0, 1, 1))
-    past = F.max_pool3d(F.pad(edge, (0, 0, 0, 0, TRAIL, 0)), (TRAIL + 1, 1, 1), stride=1)
-    return video, torch.maximum(edge, past / 2)
-
-
-def psnr(a: Tensor, b: Tensor, weight: Tensor | None = None) -> float:
+def psnr(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
     """Peak signal to noise ratio in dB of signals in -1..1, over `weight` where given."""
     error = (a.float() - b.float()).clamp(-2, 2) ** 2
     mean = error.mean() if weight is None else (error * weight).sum() / (weight.sum() * error.shape[1]).clamp_min(1)
-    return float(10 * torch.log10(4 / mean.clamp_min(1e-10)))
+    return 10 * torch.log10(4 / mean.clamp_min(1e-10))
 
 
 def reconstruct(vae: Any, video: Tensor) -> Tensor:
@@ -108,9 +74,9 @@ def measure(
         video = rearrange(torch.from_numpy(draw(scene)), "t h w c -> 1 c t h w").float() / 127.5 - 1
         mask = rearrange(torch.from_numpy(coverage(scene)).float(), "t h w -> 1 1 t h w")
         again = reconstruct(vae, video.to(vae.device)).cpu()
-        whole.append(psnr(again, video))
-        front.append(psnr(again, video, mask))
-        frames.append([psnr(again[:, :, t], video[:, :, t]) for t in range(size[2])])
+        whole.append(float(psnr(again, video)))
+        front.append(float(psnr(again, video, mask)))
+        frames.append([float(psnr(again[:, :, t], video[:, :, t])) for t in range(size[2])])
     return {
         "psnr": float(np.mean(whole)),
         "psnr_foreground": float(np.mean(front)),
@@ -150,6 +116,32 @@ def start_gently(vae: Any) -> None:
                 )
 
 
+class Reconstruction(nn.Module):
+    """How far the autoencoder is from giving a clip back, in absolute and in squared error."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, video: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the loss, and (PSNR in dB, divergence of the posterior).
+
+        video: (batch, 3, frames, height, width) in -1..1. mask: of `foreground`.
+        """
+        learns = self.vae.encoder.conv_in.weight.requires_grad
+        with torch.autocast(video.device.type, torch.bfloat16, cache_enabled=False):
+            with torch.set_grad_enabled(learns):
+                posterior = self.vae.encode(video).latent_dist
+            latents = posterior.sample() if learns else posterior.mode()
+            level = LATENT_NOISE * torch.rand((), device=video.device) * latents.std()
+            again = self.vae.decode(latents + level * torch.randn_like(latents)).sample
+        error = again.float() - video
+        weight = 1 + FOREGROUND_WEIGHT * mask
+        pixel = ((error.abs() + 2 * error.square()) * weight).mean() / weight.mean()
+        divergence = posterior.kl().mean() / video[0, 0].numel()
+        return pixel + 1e-5 * divergence, torch.stack([psnr(again.detach(), video), divergence.detach()])
+
+
 _ENCODER = ("encoder.", "quant_conv.")
 
 
@@ -158,19 +150,6 @@ def hold_encoder(vae: Any) -> None:
     for name, value in vae.named_parameters():
         if name.startswith(_ENCODER):
             value.requires_grad_(False)
-
-
-def freeze_encoder(vae: Any, run: Run, folder: Path) -> None:
-    """Ends the encoder's training on its averaged weights, notes the latents' statistics, keeps a copy in `folder`."""
-    for name, value in vae.named_parameters():
-        if name.startswith(_ENCODER):
-            value.data.copy_(run.averaged[name])
-    hold_encoder(vae)
-    vae.eval()
-    mean, std = measure_latents(vae)
-    vae.register_to_config(latents_mean=mean, latents_std=std)
-    vae.save_pretrained(folder)
-    vae.train()
 
 
 def main() -> None:
@@ -182,10 +161,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--measure", type=int, default=8, help="whole clips to measure on at the end; 0 for none")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
+    parser.add_argument("--within", type=float, default=float("inf"), help="have the run done in so many seconds")
     parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--scale", type=int, default=1, help="times as many crops a batch; 16 and more on a GPU")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw crops ahead; 0 draws in this one")
+    parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
+    ends = time.monotonic() + given.within
     if given.decoder_only and not given.start:
         parser.error("--decoder-only needs --start: a decoder of its own would fit no encoder")
     torch.set_num_threads(given.threads)
@@ -204,29 +188,24 @@ def main() -> None:
         hold_encoder(vae)
     vae.to(given.device)
     run = Run(given.out, vae, steps=given.steps, peak=given.rate)
+    crops = Crops(0 if given.start else int(STILLS_PART * given.steps), given.scale)
+    ahead = 4 if given.workers else None
+    batches = iter(
+        DataLoader(
+            crops, batch_size=None, sampler=range(run.step, given.steps), num_workers=given.workers,
+            prefetch_factor=ahead,
+        )
+    )  # fmt: skip
 
-    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng((1, step))
+    objective = Graphed(lambda: Reconstruction(vae), given.device, record=not given.eager)
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         torch.manual_seed(step)
-        stills = step < STILLS_PART * given.steps and not given.start
-        diet = STILLS if stills else MIXED
-        frames, side, count, _ = diet[int(rng.choice(len(diet), p=[share for *_, share in diet]))]
-        video, mask = (part.to(given.device) for part in sample_batch(rng, frames, side, count))
-        frozen = given.decoder_only or step >= ENCODER_PART * given.steps
-        if frozen and vae.encoder.conv_in.weight.requires_grad:
-            freeze_encoder(vae, run, given.out / "encoder")
-        with torch.autocast(video.device.type, torch.bfloat16):
-            with torch.set_grad_enabled(not frozen):
-                posterior = vae.encode(video).latent_dist
-            latents = posterior.mode() if frozen else posterior.sample()
-            level = float(rng.uniform(0, LATENT_NOISE)) * latents.std()
-            again = vae.decode(latents + level * torch.randn_like(latents)).sample
-        error = again.float() - video
-        weight = 1 + FOREGROUND_WEIGHT * mask
-        pixel = ((error.abs() + 2 * error.square()) * weight).mean() / weight.mean()
-        divergence = posterior.kl().mean() / video[0, 0].numel()
-        return pixel + 1e-5 * divergence, {"psnr": psnr(again.detach(), video), "kl": float(divergence.detach())}
+        clips, masks = (part.to(given.device) for part in next(batches))
+        loss, figures = objective(as_video(clips), foreground(masks))
+        return loss, dict(zip(("psnr", "kl"), figures.detach().clone(), strict=True))
 
+    run.within = ends - time.monotonic()
     for row in run.train(loss_of, seconds=given.seconds):
         print(" ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
         if run.step % 1000 == 0:
@@ -236,6 +215,9 @@ def main() -> None:
     ended(run)
     run.load_averaged()
     vae.eval()
+    if not given.decoder_only:
+        mean, std = measure_latents(vae)
+        vae.register_to_config(latents_mean=mean, latents_std=std)
     vae.to(torch.bfloat16).save_pretrained(given.out / "vae")
     if given.measure:
         (given.out / "psnr.json").write_text(json.dumps(found := measure(vae, count=given.measure)) + "\n")

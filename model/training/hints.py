@@ -12,7 +12,6 @@ The read-outs are thrown away after training; the transformer itself stays Wan's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from model.training.world import SPEED_PER_SECOND, Scene, coverage, on_screen
 from model.transformer import Transformer
 
 TOKEN_SIDE = 16  # pixels: patches of 2 x 2 latents, each of 8 x 8 pixels
+WINDOW = 5  # of a window's sides, in tokens; a large thing has 51 pixels
 # Which block is read for what, from the first; each can build on the one before.
 BLOCKS = {"place": 1, "velocity": 2, "centre": 3, "outline": 4}
 OUTLINE_SIDE = 8  # the outline is told at half the resolution of the picture
@@ -56,11 +56,48 @@ class Hints(nn.Module):
         told: (batch,), 1 where the caption names the motion.
         """
         targets = target._asdict()
-        errors = {name: (head(self._seen[name]).cpu() - targets[name]).square() for name, head in self.heads.items()}
+        # Taken out: what is kept would keep its gradients' graph.
+        errors = {
+            name: (head(self._seen.pop(name)).float() - targets[name]).square() for name, head in self.heads.items()
+        }
         # Several things have no one velocity or centre.
         errors["velocity"] = errors["velocity"] * (told * target.alone)[:, None, None]
         errors["centre"] = errors["centre"] * target.alone[:, None, None]
         return {name: error.mean() for name, error in errors.items()}
+
+
+class Known(NamedTuple):
+    """What is known of clips of one shape: kept beside their latents, because drawing it takes as long as they do.
+
+    Attributes:
+        velocity: of the first thing, (clips, 2) as (x, y), in the world's top speed.
+        centre: of the first thing, (clips, latent frames, 2) as (x, y) in -1..1. A clip's first latent frame is one
+            picture and each further one four, whose mean counts; so it is with outlines.
+        outline: how much of each spot things cover, (clips, latent frames, height and width in tokens, spots), uint8.
+        alone: (clips,) uint8, 1 where a clip shows one thing that moves as one word says.
+        things: (clips,) uint8, how many it shows.
+        window: (clips, 2, 2), the lowest and the highest (y, x), in tokens, at which a window of `WINDOW` tokens holds
+            the first frame's first thing whole.
+    """
+
+    velocity: Tensor
+    centre: Tensor
+    outline: Tensor
+    alone: Tensor
+    things: Tensor
+    window: Tensor
+
+
+def known(scenes: Sequence[Scene]) -> Known:
+    """What scenes of one size and length show."""
+    return Known(
+        torch.from_numpy(np.stack([_velocity(scene) for scene in scenes])),
+        torch.from_numpy(np.stack([_centres(scene) for scene in scenes])),
+        torch.from_numpy(np.stack([_outline(scene) for scene in scenes])),
+        torch.tensor([scene.alone for scene in scenes], dtype=torch.uint8),
+        torch.tensor([len(scene.things) for scene in scenes], dtype=torch.uint8),
+        torch.from_numpy(np.stack([_window(scene) for scene in scenes])),
+    )
 
 
 class Truth(NamedTuple):
@@ -78,26 +115,37 @@ class Truth(NamedTuple):
     alone: Tensor
 
 
-def truth(scenes: Sequence[Scene], grid: Grid, first: int = 0, windows: Tensor | None = None) -> Truth:
+def truth(clips: Known, grid: Grid, first: int = 0, windows: Tensor | None = None) -> Truth:
     """Args:
-    scenes: as the clips show them before they were cut.
+    clips: as they were before they were cut.
     grid: (frames, height, width) in tokens, of what is left of them.
     first: the first latent frame that is left.
     windows: (batch, 2), where in the frame the part that is left begins, (y, x) in tokens; None for the whole frame.
     """
     frames, height, width = grid
-    centre = latent_centres(scenes, frames, first)
+    centre = clips.centre[:, first : first + frames]
+    outline = clips.outline[:, first : first + frames]
     if windows is not None:
-        whole = torch.tensor([[scene.width, scene.height] for scene in scenes])[:, None] / TOKEN_SIDE
-        part = torch.tensor([width, height])
+        whole = torch.tensor(outline.shape[3:1:-1], device=centre.device)
+        part = torch.tensor([width, height], device=centre.device)
         centre = ((centre + 1) / 2 * whole - windows.flip(1)[:, None]) / part * 2 - 1
+        outline = cut_windows(outline, windows, (height, width))
     return Truth(
-        rearrange(places(grid), "t h w c -> 1 (t h w) c"),
-        rearrange(velocities(scenes), "b c -> b 1 c"),
+        rearrange(places(grid).to(centre.device), "t h w c -> 1 (t h w) c"),
+        rearrange(clips.velocity, "b c -> b 1 c"),
         repeat(centre, "b t c -> b (t h w) c", h=height, w=width),
-        outlines(scenes, grid, first, windows),
-        torch.tensor([float(scene.alone) for scene in scenes]),
+        rearrange(outline.float() / 255, "b t h w c -> b (t h w) c"),
+        clips.alone.float(),
     )
+
+
+def cut_windows(values: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
+    """Of each of (batch, frames, height, width, ...) the window of size (height, width) that begins at its (y, x)."""
+    rows, columns = (
+        windows[:, axis, None] + torch.arange(side, device=values.device) for axis, side in enumerate(size)
+    )
+    index = torch.arange(len(values), device=values.device)[:, None, None]
+    return rearrange(values[index, :, rows[:, :, None], columns[:, None, :]], "b h w t ... -> b t h w ...")
 
 
 def places(grid: Grid) -> Tensor:
@@ -106,42 +154,26 @@ def places(grid: Grid) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
-def velocities(scenes: Sequence[Scene]) -> Tensor:
-    """Of each scene's first thing, (scenes, 2) as (x, y), in the world's top speed."""
-    tops = [SPEED_PER_SECOND[1] * min(scene.width, scene.height) / scene.fps for scene in scenes]
-    pairs = zip(scenes, tops, strict=True)
-    return torch.tensor([[part / top for part in scene.things[0].motion.velocity] for scene, top in pairs])
+def _window(scene: Scene) -> np.ndarray:
+    paths, radii = on_screen(scene)
+    middle, radius = paths[0, 0, ::-1], radii[0, 0]
+    most = np.maximum(np.array([scene.height, scene.width]) // TOKEN_SIDE - WINDOW, 0)
+    low = np.clip(np.ceil((middle + radius) / TOKEN_SIDE) - WINDOW, 0, most)
+    high = np.clip(np.floor((middle - radius) / TOKEN_SIDE), low, most)
+    return np.stack([low, high]).astype(np.int64)
 
 
-def latent_centres(scenes: Sequence[Scene], count: int, first: int = 0) -> Tensor:
-    """Centre of the first thing in `count` latent frames from `first` on, (scenes, count, 2), (x, y) in -1..1.
-
-    The clip's first latent frame is one picture and each further one four, whose mean counts.
-    """
-    return torch.from_numpy(np.stack([_centres(scene)[first : first + count] for scene in scenes]))
+def _velocity(scene: Scene) -> np.ndarray:
+    top = SPEED_PER_SECOND[1] * min(scene.width, scene.height) / scene.fps
+    return np.asarray(scene.things[0].motion.velocity, np.float32) / np.float32(top)
 
 
-@cache
 def _centres(scene: Scene) -> np.ndarray:
     path, _ = on_screen(scene)
     seen = path[0] / np.asarray([scene.width, scene.height]) * 2 - 1
     return np.concatenate([seen[:1], reduce(seen[1:], "(t f) c -> t c", "mean", f=4)]).astype(np.float32)
 
 
-def outlines(scenes: Sequence[Scene], grid: Grid, first: int = 0, windows: Tensor | None = None) -> Tensor:
-    """How much of each spot things cover, mean over a latent frame's pictures: (scenes, tokens, spots) in 0..1."""
-    frames, height, width = grid
-    corners = [(0, 0)] * len(scenes) if windows is None else [(int(y), int(x)) for y, x in windows]
-    found = np.stack(
-        [
-            _outline(scene)[first : first + frames, y : y + height, x : x + width]
-            for scene, (y, x) in zip(scenes, corners, strict=True)
-        ]
-    )
-    return rearrange(torch.from_numpy(found).float() / 255, "b t h w c -> b (t h w) c")
-
-
-@cache  # a clip comes up many times, and drawing costs more than keeping 30 kB
 def _outline(scene: Scene) -> np.ndarray:
     """(latent frames, height and width in tokens, spots), uint8."""
     height, width = scene.height // TOKEN_SIDE, scene.width // TOKEN_SIDE

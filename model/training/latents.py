@@ -3,9 +3,10 @@
     python -m model.training.latents --autoencoder runs/autoencoder/encoder --out runs/latents --stills 16384
 
 Each part file holds one shape of clip: `latents` (clips, channels, frames, height, width), normalised as the model sees
-them, and in its metadata the scenes that they show. Parts are numbered from `--first`, so that several processes can
-work side by side. Stills are parts of their own: one costs a twelfth of a clip, to encode and to learn from, and shows
-as much of what does not move.
+them, what is known of the clips (`hints.Known`), and in its metadata the scenes that they show. Parts are numbered from
+`--first`, so that several processes can work side by side; `--workers` processes draw ahead for one that encodes.
+Stills are parts of their own: one costs a twelfth of a clip, to encode and to learn from, and shows as much of what
+does not move.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +25,13 @@ from einops import rearrange
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from model.training import captions
+from model.training.crops import as_video
+from model.training.hints import Known, known
 from model.training.run import STOPPED
-from model.training.world import Scene, draw, from_json, held_out, sample_scene, to_json
+from model.training.world import SHARES, Scene, draw, held_out, sample_scene, to_json
 
 # (width, height, frames, share of the parts)
 Shapes = tuple[tuple[int, int, int, float], ...]
@@ -36,8 +41,11 @@ CLIPS: Shapes = (
 STILLS: Shapes = ((128, 128, 1, 0.8), (160, 96, 1, 0.1), (96, 160, 1, 0.1))
 
 
+REWORDINGS = 7  # of each clip's caption
+
+
 class Kind(NamedTuple):
-    """One kind of part: its files' prefix, seed, shapes, and how many clips a file and a batch hold."""
+    """One kind of part: its files' prefix, seed, shapes, and how many clips a file and a batch (on a CPU) hold."""
 
     prefix: str
     seed: int
@@ -46,40 +54,118 @@ class Kind(NamedTuple):
     batch: int
 
 
-KINDS = (Kind("still", 5, STILLS, 512, 32), Kind("part", 3, CLIPS, 64, 2))
+STILL = Kind("still", 5, STILLS, 512, 32)
+CLIP = Kind("part", 3, CLIPS, 64, 2)
 
 
-def encode(vae: Any, clips: np.ndarray) -> Tensor:
+def encode(vae: Any, clips: Tensor) -> Tensor:
     """Latents (clips, channels, frames, height, width) in fp32, normalised with the autoencoder's own statistics.
 
     clips: (clips, frames, height, width, 3), uint8.
     """
-    video = rearrange(torch.from_numpy(clips), "b t h w c -> b c t h w").to(torch.bfloat16) / 127.5 - 1
     with torch.no_grad():
-        latents = vae.encode(video.to(vae.device)).latent_dist.mode().float().cpu()
+        latents = vae.encode(as_video(clips.to(vae.device)).to(torch.bfloat16)).latent_dist.mode().float().cpu()
     mean = rearrange(torch.tensor(vae.config.latents_mean), "c -> 1 c 1 1 1")
     std = rearrange(torch.tensor(vae.config.latents_std), "c -> 1 c 1 1 1")
     return (latents - mean) / std
 
 
-def read_part(path: Path) -> tuple[Tensor, list[Scene]]:
-    """The latents of one part, stored as bf16, and the scenes that they show."""
-    with safe_open(str(path), framework="pt") as file:
-        return file.get_tensor("latents"), [from_json(text) for text in file.metadata()["scenes"].splitlines()]
-
-
-def learnt(rng: np.random.Generator, width: int, height: int, frames: int) -> Iterator[Scene]:
+def learnt(
+    rng: np.random.Generator, width: int, height: int, frames: int, shares: Mapping[str, float] = SHARES
+) -> Iterator[Scene]:
     """Scenes without end, less those whose combinations of attributes are kept from training."""
     while True:
-        scene = sample_scene(rng, width, height, frames)
+        scene = sample_scene(rng, width, height, frames, shares=shares)
         if not held_out(scene):
             yield scene
 
 
-def parts(folder: Path) -> Iterator[Path]:
-    """Finished part files of every kind, lowest number first."""
-    for kind in KINDS:
-        yield from sorted(folder.glob(f"{kind.prefix}-*.safetensors"))
+class Drawn(NamedTuple):
+    """One part before it is encoded.
+
+    Attributes:
+        clips: uint8 (clips, frames, height, width, 3).
+        captions: 1 + `REWORDINGS` of each clip, the dense one first.
+    """
+
+    path: Path
+    clips: Tensor
+    scenes: list[Scene]
+    captions: list[str]
+    known: Known
+
+
+class Part(NamedTuple):
+    """One part as it lies on disk: its latents (bf16), and for each clip its captions and what is known of it."""
+
+    latents: Tensor
+    captions: list[str]
+    known: Known
+
+
+class Parts(Dataset[Drawn]):
+    """The parts of one kind that are still to be made, drawn from their numbers alone."""
+
+    def __init__(
+        self, folder: Path, kind: Kind, count: int, numbers: Sequence[int], shares: Mapping[str, float] = SHARES
+    ) -> None:
+        self.kind, self.count, self.shares = kind, count, shares
+        paths = {number: folder / f"{kind.prefix}-{number:05d}.safetensors" for number in numbers}
+        self.missing = [(number, path) for number, path in paths.items() if not path.exists()]
+
+    def __len__(self) -> int:
+        return len(self.missing)
+
+    def __getitem__(self, index: int) -> Drawn:
+        number, path = self.missing[index]
+        kind = self.kind
+        rng = np.random.default_rng((kind.seed, number))
+        shares = [share for *_, share in kind.shapes]
+        width, height, frames, _ = kind.shapes[int(rng.choice(len(kind.shapes), p=shares))]
+        count = min(kind.part, self.count - number * kind.part)
+        scenes = list(islice(learnt(rng, width, height, frames, self.shares), count))
+        texts = [
+            text
+            for scene in scenes
+            for text in (
+                captions.dense(scene, clip=frames > 1),
+                *(captions.varied(scene, rng, clip=frames > 1) for _ in range(REWORDINGS)),
+            )
+        ]
+        clips = torch.from_numpy(np.stack([draw(scene) for scene in scenes]))
+        return Drawn(path, clips, scenes, texts, known(scenes))
+
+
+def read_part(path: Path) -> Part:
+    """What `write_part` wrote, less the scenes."""
+    with safe_open(str(path), framework="pt") as file:
+        about = Known(*(file.get_tensor(name) for name in Known._fields))
+        return Part(file.get_tensor("latents"), file.metadata()["captions"].splitlines(), about)
+
+
+def write_part(drawn: Drawn, latents: Tensor) -> None:
+    """The file appears when it is whole. Its metadata also holds the scenes that it shows, one a line, as JSON."""
+    partial = drawn.path.with_suffix(".partial")
+    told = {"scenes": "\n".join(map(to_json, drawn.scenes)), "captions": "\n".join(drawn.captions)}
+    save_file({"latents": latents.to(torch.bfloat16), **drawn.known._asdict()}, partial, metadata=told)
+    partial.rename(drawn.path)
+
+
+def finished(folder: Path, kind: Kind) -> Iterator[Path]:
+    """Finished part files of a kind, lowest number first."""
+    yield from sorted(folder.glob(f"{kind.prefix}-*.safetensors"))
+
+
+def as_share(text: str) -> tuple[str, float]:
+    """Name and share of "two=3"."""
+    name, _, share = text.partition("=")
+    try:
+        number = float(share)
+    except ValueError:
+        number = 0.0
+    if name not in SHARES or number <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FAMILY=SHARE, a number above 0 of {', '.join(SHARES)}")
+    return name, number
 
 
 def main() -> None:
@@ -91,7 +177,12 @@ def main() -> None:
     parser.add_argument("--stills", type=int, default=16384)
     parser.add_argument("--first", type=int, default=0, help="number of the first part")
     parser.add_argument("--stride", type=int, default=1, help="make every so-many-th part only")
+    parser.add_argument(
+        "--shares", type=as_share, nargs="+", default=(), metavar="FAMILY=SHARE", help="of the families, as two=3 one=1"
+    )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
+    parser.add_argument("--scale", type=int, default=1, help="encode times as many at once; 16 and more on a GPU")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead; 0 draws in this one")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
@@ -102,29 +193,19 @@ def main() -> None:
     vae = AutoencoderKLWan.from_pretrained(given.autoencoder, torch_dtype=torch.bfloat16).eval()
     vae.to(given.device)
     given.out.mkdir(parents=True, exist_ok=True)
-    for kind, count in zip(KINDS, (given.stills, given.count), strict=True):
-        for number in range(given.first, -(-count // kind.part), given.stride):
-            path = given.out / f"{kind.prefix}-{number:05d}.safetensors"
-            if path.exists():
-                continue
-            if time.monotonic() > ends:
-                print(f"stopped before {path.name}: the same command goes on", file=sys.stderr)
+    for kind, count in ((STILL, given.stills), (CLIP, given.count)):
+        numbers = range(given.first, -(-count // kind.part), given.stride)
+        parts = Parts(given.out, kind, count, numbers, dict(given.shares) or SHARES)
+        drawn = DataLoader(
+            parts, batch_size=None, num_workers=given.workers, prefetch_factor=2 if given.workers else None
+        )
+        for part in drawn:
+            latents = torch.cat([encode(vae, batch) for batch in part.clips.split(kind.batch * given.scale)])
+            write_part(part, latents)
+            print(part.path.name, tuple(latents.shape), f"std {latents.std():.3f}", flush=True)
+            if time.monotonic() > ends and part.path != parts.missing[-1][1]:
+                print("stopped: the same command goes on", file=sys.stderr)
                 sys.exit(STOPPED)
-            write_part(vae, path, kind, number, min(kind.part, count - number * kind.part))
-
-
-def write_part(vae: Any, path: Path, kind: Kind, number: int, count: int) -> None:
-    """Draws and encodes the clips of one part; the file appears when it is whole."""
-    rng = np.random.default_rng((kind.seed, number))
-    width, height, frames, _ = kind.shapes[int(rng.choice(len(kind.shapes), p=[share for *_, share in kind.shapes]))]
-    scenes = list(islice(learnt(rng, width, height, frames), count))
-    batches = [scenes[i : i + kind.batch] for i in range(0, len(scenes), kind.batch)]
-    latents = torch.cat([encode(vae, np.stack([draw(scene) for scene in batch])) for batch in batches])
-    partial = path.with_suffix(".partial")
-    told = "\n".join(to_json(scene) for scene in scenes)
-    save_file({"latents": latents.to(torch.bfloat16)}, partial, metadata={"scenes": told})
-    partial.rename(path)
-    print(path.name, tuple(latents.shape), f"std {latents.std():.3f}", flush=True)
 
 
 if __name__ == "__main__":

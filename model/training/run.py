@@ -10,7 +10,7 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model.training.checkpoint import load_checkpoint, save_checkpoint
 from model.training.curve import draw_curve, read_curve
+from model.training.muon import BatchedMuon
 
 STOPPED = 75
 """Exit code of a trainer that stopped because its seconds were over (EX_TEMPFAIL of sysexits.h): run it again."""
@@ -25,18 +26,19 @@ STOPPED = 75
 
 def ended(run: Run) -> None:
     """Leaves the process with `STOPPED` where steps are left."""
-    if run.step < run.steps:
+    if run.done < 1:
         print(f"stopped at step {run.step} of {run.steps}: the same command goes on", file=sys.stderr)
         sys.exit(STOPPED)
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, floor: float = 0.02) -> float:
-    """Linear warm-up, then a cosine down to `floor` of the peak at the last step."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    along = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * along)))
+def learning_rate(step: int, done: float, peak: float, warmup: int = 100, floor: float = 0.02) -> float:
+    """A cosine from the peak down to `floor` of it when all is done (0..1), with a linear warm-up."""
+    cosine = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+    return peak * cosine * min(1.0, (step + 1) / warmup)
 
+
+Figures = Mapping[str, float | Tensor]
+"""What a step tells of itself, by name: numbers, or tensors of one number."""
 
 # What a checkpoint calls the moments of either optimizer.
 _MOMENTS = {"updates": "step", "first": "exp_avg", "second": "exp_avg_sq", "momentum": "momentum_buffer"}
@@ -48,6 +50,9 @@ class Run:
     `averaged` holds an exponential moving average of the weights: the weights to keep. The parameters named in
     `matrices` are trained by Muon (arXiv 2502.16982, whose scale of updates lets it share AdamW's rate), which gets as
     far in about half of the steps; everything else by AdamW.
+
+    `done` is the share of the run that lies behind it: of its steps, or of the seconds that it was told to end
+    `within`, for a machine that is lent for a time. A run told so does not go on as an unbroken one would.
     """
 
     def __init__(
@@ -60,8 +65,9 @@ class Run:
         decay: float = 0.999,
         matrices: Collection[str] = (),
     ) -> None:
+        self.within = math.inf
         self.folder, self.module, self.steps, self.peak, self.decay = folder, module, steps, peak, decay
-        self.step = 0
+        self.step, self.done = 0, 0.0
         self.names = [name for name, value in module.named_parameters() if value.requires_grad]
         self.parameters = [value for value in module.parameters() if value.requires_grad]
         self.averaged = {n: p.detach().clone() for n, p in zip(self.names, self.parameters, strict=True)}
@@ -72,14 +78,14 @@ class Run:
             torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         ]
         if hidden:
-            self.optimizers.append(torch.optim.Muon(hidden, lr=peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+            self.optimizers.append(BatchedMuon(hidden, lr=peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
         folder.mkdir(parents=True, exist_ok=True)
         found = load_checkpoint(folder)
         if found is not None:
             self._resume(*found)
 
     def _resume(self, step: int, state: dict[str, Tensor]) -> None:
-        self.step = step
+        self.step, self.done = step, step / self.steps
         for name, value in zip(self.names, self.parameters, strict=True):
             value.data.copy_(state[f"weight/{name}"])
             self.averaged[name].copy_(state[f"averaged/{name}"])
@@ -110,30 +116,21 @@ class Run:
         save_checkpoint(self.folder, self.step, self.steps, state)
 
     def train(
-        self, loss_of: Callable[[int], tuple[Tensor, dict[str, float]]], *, seconds: float = math.inf, every: int = 50
+        self, loss_of: Callable[[int], tuple[Tensor, Figures]], *, seconds: float = math.inf, every: int = 50
     ) -> Iterator[dict[str, float]]:
         """Runs until `steps` are done or `seconds` have passed, yields a row of figures every `every` steps.
 
         `loss_of(step)` gives the loss of that step's batch and figures to log; its randomness comes from the step
         alone, so that a resumed run sees the batches that an unbroken one would.
         """
-        began, since, rows = time.monotonic(), time.monotonic(), []
-        while self.step < self.steps and time.monotonic() - began < seconds:
-            rate = learning_rate(self.step, self.steps, self.peak)
-            loss, figures = loss_of(self.step)
-            self.module.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.parameters, 1.0)
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.step()
-            self.step += 1
-            decay = min(self.decay, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_(list(self.averaged.values()), [p.detach() for p in self.parameters], 1 - decay)
-            rows.append({"loss": float(loss.detach()), **figures})
+        began, since = time.monotonic(), time.monotonic()
+        rows: list[Figures] = []
+        while self.done < 1 and time.monotonic() - began < seconds:
+            rows.append(self._descend(loss_of))
+            self.done = max(self.step / self.steps, (time.monotonic() - began) / self.within)
             if self.step % every == 0:
-                mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+                # Only here does the processor wait for a GPU.
+                mean = {key: sum(float(row[key]) for row in rows) / len(rows) for key in rows[0]}
                 now = time.monotonic()
                 row = {"step": float(self.step), **mean, "seconds_per_step": (now - since) / len(rows)}
                 self._log(row)
@@ -143,6 +140,21 @@ class Run:
                 self.save()
         self.save()
         self._draw()
+
+    def _descend(self, loss_of: Callable[[int], tuple[Tensor, Figures]]) -> Figures:
+        """One step. Nothing of its graph outlives it: a CUDA graph could not be recorded beside one."""
+        loss, figures = loss_of(self.step)
+        self.module.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, self.done, self.peak)
+            optimizer.step()
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.averaged.values()), [p.detach() for p in self.parameters], 1 - decay)
+        return {"loss": loss.detach().clone(), **figures}
 
     def _draw(self) -> None:
         losses = self.folder / "loss.csv"

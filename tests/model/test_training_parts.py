@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
-from safetensors.torch import save_file
 
 from model.facts import DEFAULT_FOLDER
+from model.training import captions
+from model.training.clips import Clips
+from model.training.crops import Crops, as_video, foreground
 from model.training.given import draw_given
-from model.training.latents import read_part
+from model.training.graphs import Graphed
+from model.training.hints import WINDOW
+from model.training.latents import CLIP, REWORDINGS, STILL, Drawn, Kind, Parts, as_share, read_part, write_part
 from model.training.text import build_tokenizer
 from model.training.transformer import (
-    MOST,
-    TOKENS,
-    WINDOW,
-    Latents,
+    ONE_GIVING,
+    FlowObjective,
     TextAndTransformer,
     begin_from,
-    corner,
+    draw_masks,
     flow_loss,
     hidden_matrices,
     sample_times,
 )
-from model.training.world import Scene, on_screen, sample_scene, to_json
+from model.training.world import draw
 
 
 def test_every_task_has_its_mask_and_half_of_the_clips_have_none() -> None:
@@ -53,81 +57,128 @@ def test_a_still_is_given_in_part_or_not_at_all() -> None:
     assert any(mask is None for mask in masks) and any(mask is not None for mask in masks)
 
 
-def make_scenes(number: int, frames: int = 1) -> list[Scene]:
-    rng = np.random.default_rng(number)
-    return [sample_scene(rng, 64, 64, frames) for _ in range(6)]
+def test_large_batches_mix_masks() -> None:
+    rng = np.random.default_rng(2)
+    drawn = [draw_masks(rng, (5, 4, 6), 3 * ONE_GIVING + 1) for _ in range(30)]
+    mixed = [mask for mask in drawn if mask is not None]
+    assert mixed and all(mask.shape == (3 * ONE_GIVING + 1, 5, 4, 6) for mask in mixed)
+    assert any(not torch.equal(mask[0], mask[ONE_GIVING]) for mask in mixed)
+    assert all(torch.equal(mask[0], mask[ONE_GIVING - 1]) for mask in mixed)
+    assert any(draw_masks(rng, (5, 4, 6), 2) is None for _ in range(30))
 
 
-def make_part(folder: Path, number: int, frames: int) -> None:
-    scenes = make_scenes(number, frames)
-    latents = torch.randn(6, 16, (frames - 1) // 4 + 1, 8, 8).to(torch.bfloat16)
-    told = "\n".join(to_json(scene) for scene in scenes)
-    save_file({"latents": latents}, folder / f"part-{number:05d}.safetensors", metadata={"scenes": told})
+def make_drawn(folder: Path, kind: Kind, number: int, width: int = 64, height: int = 64, frames: int = 1) -> Drawn:
+    one = kind._replace(shapes=((width, height, frames, 1.0),), part=6)
+    return Parts(folder, one, 6 * (number + 1), [number])[0]
 
 
-def test_a_part_gives_back_the_scenes_that_its_latents_show(tmp_path: Path) -> None:
-    make_part(tmp_path, 0, 17)
-    latents, scenes = read_part(tmp_path / "part-00000.safetensors")
-    assert scenes == make_scenes(0, 17)
-    assert latents.shape == (6, 16, 5, 8, 8)
+def make_part(folder: Path, kind: Kind, number: int, width: int = 64, height: int = 64, frames: int = 1) -> Drawn:
+    """A part whose latents are the number of their clip; returns what it was made from."""
+    drawn = make_drawn(folder, kind, number, width, height, frames)
+    values = torch.arange(6.0).reshape(6, 1, 1, 1, 1)
+    write_part(drawn, values.expand(6, 16, (frames - 1) // 4 + 1, height // 8, width // 8).contiguous())
+    return drawn
+
+
+def test_a_part_gives_back_what_is_known_of_its_clips(tmp_path: Path) -> None:
+    drawn = make_part(tmp_path, CLIP, 0, frames=17)
+    part = read_part(tmp_path / "part-00000.safetensors")
+    assert part.latents.shape == (6, 16, 5, 8, 8) and part.latents.dtype == torch.bfloat16
+    assert part.captions == drawn.captions and len(part.captions) == 6 * (1 + REWORDINGS)
+    assert part.captions[:: 1 + REWORDINGS] == [captions.dense(scene) for scene in drawn.scenes]
+    for kept, own in zip(part.known, drawn.known, strict=True):
+        torch.testing.assert_close(kept, own)
+    assert torch.equal(drawn.clips, torch.from_numpy(np.stack([draw(scene) for scene in drawn.scenes])))
+    assert not len(Parts(tmp_path, CLIP, 6, [0])), "a part that is there is not made again"
+
+
+def test_a_part_follows_from_its_number_and_shows_what_was_asked_for(tmp_path: Path) -> None:
+    assert make_drawn(tmp_path, STILL, 3).scenes == make_drawn(tmp_path, STILL, 3).scenes
+    assert make_drawn(tmp_path, STILL, 3).scenes != make_drawn(tmp_path, STILL, 4).scenes
+    kind = STILL._replace(shapes=((64, 64, 1, 1.0),), part=20)
+    pairs = Parts(tmp_path, kind, 20, [0], {"two": 1.0})[0]
+    assert pairs.known.things.tolist() == [2] * 20
+    assert as_share("two=3") == ("two", 3.0)
+    for wrong in ("two", "two=", "two=-1", "three=1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="FAMILY=SHARE"):
+            as_share(wrong)
 
 
 def test_batches_of_every_kind_give_a_loss_that_reaches_all_weights(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    make_part(tmp_path, 0, 17)
-    make_part(tmp_path, 1, 9)
-    make_part(tmp_path, 2, 1)
-    clips, tokenizer = Latents(tmp_path), build_tokenizer()
+    make_part(tmp_path, CLIP, 0, frames=17)
+    make_part(tmp_path, CLIP, 1, frames=9)
+    make_part(tmp_path, STILL, 0, 128, 128)
+    tokenizer = build_tokenizer()
+    clips = Clips(tmp_path, tokenizer)
     assert clips.refresh() == 18 and clips.refresh() == 18
     model = TextAndTransformer(len(tokenizer))
+    objective = Graphed(lambda: FlowObjective(model), "cpu")
     for step in range(12):
-        loss, figures = flow_loss(model, tokenizer, clips, (step,), still_share=0.5)
-        assert torch.isfinite(loss) and 0.5 < figures["flow"] < 20
+        loss, figures = flow_loss(model, objective, clips, (step,), tokens=400, still_share=0.5)
+        assert torch.isfinite(loss) and 0.5 < float(figures["flow"]) < 40
         loss.backward()
     assert all(value.grad is not None for name, value in model.transformer.named_parameters() if "image" not in name)
+    again, _ = flow_loss(model, objective, clips, (11,), tokens=400, still_share=0.5)
+    assert float(again.detach()) == float(loss.detach()), "all that is random follows from the seed"
 
 
-def test_batches_of_stills_are_stills_whether_any_were_encoded_or_not(tmp_path: Path) -> None:
-    make_part(tmp_path, 0, 17)
-    clips, rng = Latents(tmp_path), np.random.default_rng(0)
+def test_batches_are_stills_or_clips_as_asked_where_both_are_there(tmp_path: Path) -> None:
+    make_part(tmp_path, CLIP, 0, frames=17)
+    clips, rng = Clips(tmp_path, build_tokenizer()), np.random.default_rng(0)
     clips.refresh()
-    assert clips.sample(rng, still=True)[0].shape[2] == 1, "the clips' first frames"
-    make_part(tmp_path, 1, 1)
+    assert {clips.sample(rng, 640, still=True).clean.shape[2] for _ in range(40)} == {5, 3}, "no stills: clips, or cuts"
+    make_part(tmp_path, STILL, 0)
     clips.refresh()
-    still = make_scenes(1)
     for _ in range(10):
-        latents, scenes, _ = clips.sample(rng, still=True)
-        assert latents.shape[1:] == (16, 1, 8, 8) and len(latents) == MOST and all(scene in still for scene in scenes)
-        assert clips.sample(rng)[0].shape[2] == 5
+        batch = clips.sample(rng, 640, still=True)
+        assert batch.clean.shape == (640 // 16, 16, 1, 8, 8) and not batch.told.any(), "a still has no motion"
+        batch = clips.sample(rng, 640)
+        count, _, frames, _, _ = batch.clean.shape
+        assert frames in (5, 3) and batch.truth.centre.shape == (count, frames * 16, 2)
 
 
-def test_a_window_holds_its_thing_whole_wherever_it_stands() -> None:
-    rng = np.random.default_rng(3)
-    for width, height in ((128, 128), (160, 96), (96, 160)):
-        for _ in range(100):
-            scene = sample_scene(rng, width, height, 1, shares={"one": 1.0})
-            top, left = corner(scene, rng)
-            assert 0 <= top <= height // 16 - WINDOW and 0 <= left <= width // 16 - WINDOW
-            (x, y), radius = on_screen(scene)[0][0, 0], scene.things[0].radius
-            # The corner of the circumscribing disc's box, of which the thing leaves some pixels free.
-            assert left * 16 <= x - radius + 1 and x + radius - 1 <= (left + WINDOW) * 16
-            assert top * 16 <= y - radius + 1 and y + radius - 1 <= (top + WINDOW) * 16
-
-
-def test_batches_of_windows_are_of_scenes_with_one_thing(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    scenes = [sample_scene(rng, 128, 128, 1) for _ in range(40)]
-    told = "\n".join(to_json(scene) for scene in scenes)
-    latents = torch.arange(40.0).reshape(40, 1, 1, 1, 1).expand(40, 16, 1, 16, 16).to(torch.bfloat16).contiguous()
-    save_file({"latents": latents}, tmp_path / "still-00000.safetensors", metadata={"scenes": told})
-    clips = Latents(tmp_path)
+def test_a_batch_knows_of_each_clip_what_is_true_of_it(tmp_path: Path) -> None:
+    drawn = make_part(tmp_path, CLIP, 0, frames=17)
+    tokenizer, rng = build_tokenizer(), np.random.default_rng(0)
+    clips = Clips(tmp_path, tokenizer)
     clips.refresh()
-    parts, shown, corners = clips.sample(rng, still=True, window=True)
-    assert corners is not None and parts.shape == (MOST, 16, 1, 2 * WINDOW, 2 * WINDOW)
-    assert TOKENS // WINDOW**2 >= MOST and len(corners) == len(shown) == MOST
-    assert all(len(scene.things) == 1 for scene in shown)
-    assert all(scenes[int(part[0, 0, 0, 0])] == scene for part, scene in zip(parts, shown, strict=True))
+    told: list[float] = []
+    for _ in range(20):
+        batch = clips.sample(rng, 640)
+        which = batch.clean[:, 0, 0, 0, 0].long()
+        torch.testing.assert_close(batch.truth.velocity[:, 0], drawn.known.velocity[which])
+        told += batch.told.tolist()
+        for index, words, says in zip(which.tolist(), batch.words, batch.told.tolist(), strict=True):
+            own = drawn.captions[index * (1 + REWORDINGS) : (index + 1) * (1 + REWORDINGS)]
+            allowed = [tokenizer(text).input_ids for text in own] if says else [tokenizer("").input_ids]
+            assert [word for word in words.tolist() if word] in allowed
+    assert 0.75 < np.mean(told) < 0.97
+
+
+def test_windows_are_of_stills_with_one_thing(tmp_path: Path) -> None:
+    drawn = [make_part(tmp_path, STILL, number, 128, 128) for number in range(4)]
+    clips, rng = Clips(tmp_path, build_tokenizer()), np.random.default_rng(0)
+    clips.refresh()
+    single = sum(len(scene.things) == 1 for one in drawn for scene in one.scenes)
+    assert 0 < single < 24, "this world has both"
+    batches = [clips.sample(rng, 400, still=True) for _ in range(40)]
+    windows = [batch for batch in batches if batch.clean.shape[-1] == 2 * WINDOW]
+    assert 0 < len(windows) < 40
+    for batch in windows:
+        assert batch.clean.shape == (400 // WINDOW**2, 16, 1, 2 * WINDOW, 2 * WINDOW)
+        assert bool((batch.truth.outline.amax(dim=(1, 2)) > 0.9).all()), "the thing is in it"
+
+
+def test_autoencoders_learn_from_crops_of_things() -> None:
+    clips, masks = Crops(0)[5]
+    assert clips.dtype == masks.dtype == torch.uint8 and clips.shape[:-1] == masks.shape
+    assert torch.equal(Crops(0)[5][0], clips) and len(Crops(0, scale=3)[5][0]) == 3 * len(clips)
+    assert Crops(9)[5][0].shape[1] == 1, "the first are stills"
+    weight = foreground(masks)
+    assert weight.shape == (len(clips), 1, *clips.shape[1:4]) and 0 <= float(weight.min()) <= float(weight.max()) <= 1
+    assert bool((weight[:, 0] >= masks / 255).all()) and float(as_video(clips).abs().max()) <= 1
 
 
 def test_what_blocks_compute_with_is_trained_as_matrices() -> None:

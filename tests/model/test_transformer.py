@@ -128,6 +128,21 @@ def test_gradients_are_those_of_diffusers(per_token: bool) -> None:
         assert (ours[name] - parameter.grad).abs().max() <= 1e-4 * scale + 1e-6, name
 
 
+def test_known_tokens_are_those_at_time_step_0() -> None:
+    model = random_model()
+    latents, steps, text = given(model)
+    known = torch.zeros(2, 12)
+    known[0, :6] = known[1, 4:7] = 1
+    told = model(latents, steps, text, known=known)
+    torch.testing.assert_close(told, model(latents, steps[:, None] * (1 - known), text))
+    assert not torch.allclose(told, model(latents, steps, text))
+    for wrong in (torch.zeros(2, 11), torch.zeros(1, 12)):
+        with pytest.raises(ValueError, match="known tokens"):
+            model(latents, steps, text, known=wrong)
+    with pytest.raises(ValueError, match="known tokens"):
+        model(latents, steps[:, None].repeat(1, 12), text, known=known)
+
+
 def test_gradients_reach_text_and_latents_with_multiplicities() -> None:
     model = random_model()
     latents, steps, text = given(model)

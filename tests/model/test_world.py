@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from model.training.world import (
     COLORS,
     KINDS,
     SHARES,
+    Part,
     centres,
     coverage,
     draw,
@@ -59,6 +62,30 @@ def test_a_scene_survives_json_and_draws_the_same(family: str) -> None:
         clip = draw(scene)
         assert clip.shape == (frames, 64, 64, 3)
         assert np.array_equal(draw(again), clip)
+
+
+@pytest.mark.parametrize("family", SHARES)
+def test_a_part_is_cut_from_the_whole(family: str) -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(6):
+        scene = sample_scene(rng, 96, 64, 17, shares={family: 1.0})
+        part = Part(5, 7, 20, 9, 40, 33)
+        cut = (slice(5, 12), slice(9, 42), slice(20, 60))
+        assert np.array_equal(draw(scene, part), draw(scene)[cut])
+        assert np.array_equal(coverage(scene, part), coverage(scene)[cut])
+
+
+@pytest.mark.parametrize("family", SHARES)
+def test_things_are_drawn_to_their_soft_ends_and_no_further(family: str) -> None:
+    """Things are drawn within boxes around them: none may be too small."""
+    rng, faintest = np.random.default_rng(7), 1.0
+    for _ in range(6):
+        scene = replace(sample_scene(rng, 96, 64, 17, shares={family: 1.0}), texture="plain", style="flat")
+        covered = coverage(scene)
+        inked = (draw(scene) != np.asarray(BACKGROUNDS[scene.background], np.uint8)).any(axis=-1)
+        assert not inked[covered == 0].any()
+        faintest = min(faintest, float(covered[covered > 0].min()))
+    assert faintest < 0.1
 
 
 def test_what_is_kept_from_training_has_every_word_in_it_somewhere_else() -> None:

@@ -5,7 +5,7 @@ an owner. `vocabulary` holds its words, `scene` what a clip shows as data, `samp
 tells where things are, `drawing` makes pixels.
 """
 
-from model.training.world.drawing import coverage, draw, ideal
+from model.training.world.drawing import Part, coverage, draw, ideal
 from model.training.world.holdout import held_out
 from model.training.world.motion import centres, colors, on_screen
 from model.training.world.sampling import SHARES, SPEED_PER_SECOND, sample_scene
@@ -24,6 +24,6 @@ from model.training.world.vocabulary import (
 
 __all__ = [
     "BACKGROUNDS", "CAMERAS", "COLORS", "DIRECTIONS", "KINDS", "SHARES", "SIZES", "SPEED_PER_SECOND", "STYLES",
-    "TEXTURES", "Event", "Motion", "Rgb", "Scene", "Thing", "centres", "colors", "coverage", "draw",
+    "TEXTURES", "Event", "Motion", "Part", "Rgb", "Scene", "Thing", "centres", "colors", "coverage", "draw",
     "from_json", "held_out", "ideal", "on_screen", "sample_scene", "to_json",
 ]  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
 from model.training.world.motion import broken_at, camera_at, centres, colors
@@ -35,19 +38,67 @@ def ideal(kind: str, centre: tuple[float, float], radius: float, width: int, hei
     return np.clip(depth(kind, x, y, radius) + 0.5, 0.0, 1.0)
 
 
-def _places(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """The world's coordinates (height, width) of each pixel of a frame, and the magnification."""
+class Part(NamedTuple):
+    """A box of a clip's frames: what is drawn where the whole clip is not wanted."""
+
+    first: int
+    frames: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def whole(scene: Scene) -> Part:
+    """All frames, from edge to edge."""
+    return Part(0, scene.frames, 0, 0, scene.width, scene.height)
+
+
+class _Frame(NamedTuple):
+    """One frame of a part: its number in the clip, and where its columns (width,) and rows (height,) lie."""
+
+    number: int
+    x: np.ndarray
+    y: np.ndarray
+    zoom: float
+
+
+def _frames(scene: Scene, part: Part) -> Iterator[_Frame]:
     offset, zoom = camera_at(scene)
-    x = (np.arange(scene.width) + 0.5 - scene.width / 2) / zoom[frame] + scene.width / 2 + offset[frame, 0]
-    y = (np.arange(scene.height) + 0.5 - scene.height / 2) / zoom[frame] + scene.height / 2 + offset[frame, 1]
-    across, down = np.meshgrid(x, y)
-    return across, down, float(zoom[frame])
+    columns, rows = np.arange(part.width) + part.left + 0.5, np.arange(part.height) + part.top + 0.5
+    for number in range(part.first, part.first + part.frames):
+        x = (columns - scene.width / 2) / zoom[number] + scene.width / 2 + offset[number, 0]
+        y = (rows - scene.height / 2) / zoom[number] + scene.height / 2 + offset[number, 1]
+        yield _Frame(number, x, y, float(zoom[number]))
 
 
-def _inside(
-    thing: Thing, centre: np.ndarray, x: np.ndarray, y: np.ndarray, broken: int | None, frame: int
-) -> np.ndarray:
-    dx, dy = x - centre[0], y - centre[1]
+class _Stamp(NamedTuple):
+    """What one thing covers of a frame: nothing outside of `box`. All arrays are of the box's size.
+
+    Attributes:
+        inside: how deep each point lies in the thing, in the world's pixels.
+        dx, dy: from its centre.
+    """
+
+    box: tuple[slice, slice]
+    inside: np.ndarray
+    dx: np.ndarray
+    dy: np.ndarray
+
+
+def _stamp(thing: Thing, centre: np.ndarray, frame: _Frame, broken: int | None) -> _Stamp:
+    # Pieces of a broken thing fly less than half a radius; a soft edge ends a pixel beyond the thing.
+    reach = thing.radius * (1.0 if broken is None else 1.5) + 1.0 / frame.zoom
+    box = tuple(
+        slice(int(np.searchsorted(line, at - reach)), int(np.searchsorted(line, at + reach, side="right")))
+        for line, at in ((frame.y, centre[1]), (frame.x, centre[0]))
+    )
+    rows, columns = (slice(None), box[1]) if thing.kind == OCCLUDER else box
+    dx, dy = np.meshgrid(frame.x[columns] - centre[0], frame.y[rows] - centre[1])
+    return _Stamp((rows, columns), _inside(thing, dx, dy, broken, frame.number), dx, dy)
+
+
+def _inside(thing: Thing, dx: np.ndarray, dy: np.ndarray, broken: int | None, frame: int) -> np.ndarray:
     if broken is None or frame < broken:
         return depth(thing.kind, dx, dy, thing.radius)
     # Four quarters fly apart and then lie where they are.
@@ -60,24 +111,26 @@ def _inside(
     return np.maximum.reduce(pieces)
 
 
-def coverage(scene: Scene) -> np.ndarray:
-    """Share of each pixel that any thing covers, (frames, height, width) in 0..1."""
+def coverage(scene: Scene, part: Part | None = None) -> np.ndarray:
+    """Share of each pixel that any thing covers, (frames, height, width) in 0..1, of the whole clip or a part of it."""
+    part = part or whole(scene)
     paths = centres(scene)
     broken = [broken_at(scene, index) for index in range(len(scene.things))]
-    found = np.zeros((scene.frames, scene.height, scene.width), np.float32)
-    for frame in range(scene.frames):
-        x, y, zoom = _places(scene, frame)
+    found = np.zeros((part.frames, part.height, part.width), np.float32)
+    for picture, frame in zip(found, _frames(scene, part), strict=True):
         for index, thing in enumerate(scene.things):
-            inside = _inside(thing, paths[index, frame], x, y, broken[index], frame)
-            found[frame] = np.maximum(found[frame], np.clip(inside * zoom + 0.5, 0.0, 1.0))
+            stamp = _stamp(thing, paths[index, frame.number], frame, broken[index])
+            covered = np.clip(stamp.inside * frame.zoom + 0.5, 0.0, 1.0)
+            picture[stamp.box] = np.maximum(picture[stamp.box], covered)
     return found
 
 
 def _paper(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The background (height, width, 3) at the world's coordinates."""
+    """The background (height, width, 3) at the world's coordinates, x: (width,), y: (height,)."""
     first = np.asarray(BACKGROUNDS[scene.background], float)
     if scene.texture == "plain":
-        return np.broadcast_to(first, (*x.shape, 3))
+        return np.broadcast_to(first, (len(y), len(x), 3))
+    x, y = np.meshgrid(x, y)
     period = _PERIOD * min(scene.width, scene.height)
     u, v = x / period, y / period
     soft = period / 4  # edges about a pixel wide
@@ -105,26 +158,29 @@ def _ink(scene: Scene, thing: Thing, color: str, inside: np.ndarray, dx: np.ndar
     return np.broadcast_to(rgb, (*inside.shape, 3))
 
 
-def draw(scene: Scene) -> np.ndarray:
-    """The clip, (frames, height, width, 3), uint8."""
+def draw(scene: Scene, part: Part | None = None) -> np.ndarray:
+    """The clip, (frames, height, width, 3), uint8, or a part of it."""
+    part = part or whole(scene)
     paths = centres(scene)
     inks = [colors(scene, index) for index in range(len(scene.things))]
     broken = [broken_at(scene, index) for index in range(len(scene.things))]
-    clip = np.empty((scene.frames, scene.height, scene.width, 3), np.uint8)
-    for frame in range(scene.frames):
-        x, y, zoom = _places(scene, frame)
-        picture = _paper(scene, x, y)
-        if scene.style == "sketch":
-            picture = picture + _PAPER * (255.0 - picture)
+    clip = np.empty((part.frames, part.height, part.width, 3), np.uint8)
+    paper: np.ndarray | None = None
+    for shown, frame in zip(clip, _frames(scene, part), strict=True):
+        if paper is None or scene.camera != "still":
+            paper = _paper(scene, frame.x, frame.y)
+            if scene.style == "sketch":
+                paper = paper + _PAPER * (255.0 - paper)
+        picture = paper.copy()
         for index, thing in enumerate(scene.things):
-            centre = paths[index, frame]
-            inside = _inside(thing, centre, x, y, broken[index], frame)
-            alpha = np.clip(inside * zoom + 0.5, 0.0, 1.0)
+            stamp = _stamp(thing, paths[index, frame.number], frame, broken[index])
+            alpha = np.clip(stamp.inside * frame.zoom + 0.5, 0.0, 1.0)
             if scene.style == "sketch":
                 # A line two hundredths of the frame thick, and a light wash within.
                 line = max(1.5, 0.02 * min(scene.width, scene.height))
-                alpha = alpha * np.where(inside < line, 1.0, 0.45)
-            ink = _ink(scene, thing, inks[index][frame], inside, x - centre[0], y - centre[1])
-            picture = picture + alpha[..., None] * (ink - picture)
-        clip[frame] = np.rint(picture)
+                alpha = alpha * np.where(stamp.inside < line, 1.0, 0.45)
+            under = picture[stamp.box]
+            ink = _ink(scene, thing, inks[index][frame.number], stamp.inside, stamp.dx, stamp.dy)
+            picture[stamp.box] = under + alpha[..., None] * (ink - under)
+        shown[...] = np.rint(picture)
     return clip

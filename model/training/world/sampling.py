@@ -25,14 +25,14 @@ from model.training.world.vocabulary import (
 # hardly the direction, which then says little about where to draw it.
 SPEED_PER_SECOND = (0.2, 0.34)
 SHARES: Mapping[str, float] = {
-    "one": 0.56,
-    "two": 0.16,
-    "count": 0.08,
-    "camera": 0.06,
-    "turning": 0.05,
-    "contact": 0.03,
-    "physics": 0.05,
-    "occlusion": 0.01,
+    "one": 0.36,
+    "two": 0.2,
+    "count": 0.1,
+    "camera": 0.1,
+    "turning": 0.08,
+    "contact": 0.06,
+    "physics": 0.08,
+    "occlusion": 0.02,
 }
 _EVENT_FRAMES = 9
 _DRESSED = 0.12  # share of the clips in a family that have a texture or a style besides
