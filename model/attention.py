@@ -56,7 +56,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, kv_len: int | None = None, bias: 
 def attend_with_lse(q: Tensor, k: Tensor, v: Tensor, *, kv_len: int | None = None) -> Attended:
     """Softmax attention with the log-sum-exp of its scores; shapes as for `attend`.
 
-    On a GPU in half precision it is torch's flash kernel (torch >= 2.10; not yet run on a GPU by this project),
+    On a GPU in half precision it is torch's flash kernel (torch >= 2.10; this project has not run it yet),
     elsewhere plain torch, a block of queries at a time.
     """
     k, v = k[:, :kv_len], v[:, :kv_len]
