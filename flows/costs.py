@@ -28,6 +28,7 @@ class TakeResult:
         verdict, reasons: of its quality; None, where its commit tells none.
         retries: failed attempts before it, by class.
         keep: how many takes of its shot are wanted; None where all are.
+        rejected: people turned it down: it is none of those that are wanted.
     """
 
     show: str
@@ -41,6 +42,7 @@ class TakeResult:
     reasons: tuple[str, ...] = ()
     retries: Mapping[str, int] = field(default_factory=dict)
     keep: int | None = None
+    rejected: bool = False
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ def _short(takes: Sequence[TakeResult], open_shots: frozenset[tuple[str, str]]) 
             shot = take.show, take.shot_id
             wanted[shot] = take.keep
             made[shot] += 1
-            passed[shot] += take.verdict == "pass"
+            passed[shot] += take.verdict == "pass" and not take.rejected
     return [
         {"show": shot[0], "shot_id": shot[1], "passed": passed[shot], "keep": keep, "committed": made[shot]}
         for shot, keep in wanted.items()

@@ -46,7 +46,7 @@ def results(
         StoreError: the store cannot be read.
     """
     from infra.store.additions import read_takes
-    from infra.store.keeping import keep_of
+    from infra.store.keeping import keep_of, rejected_keys
 
     # A job that runs may be added to between the two readings; new takes stand behind those of the manifest.
     cached = read_takes(store, job_id)["cached"].to_pylist()[: manifest.num_rows]
@@ -56,6 +56,7 @@ def results(
     ]  # fmt: skip
     rows = manifest.select(names).to_pylist()
     retries = _retries(store, [row["spec_key"] for row in rows if row["state"] == "committed" and row["attempt"] > 1])
+    rejected = rejected_keys(store, ((row["show"], row["shot_id"]) for row in rows if keep_of(row) is not None))
     takes = [
         TakeResult(
             row["show"],
@@ -69,6 +70,7 @@ def results(
             reasons=tuple(row["quality_reasons"] or ()),
             retries=retries.get(row["spec_key"], {}),
             keep=keep_of(row),
+            rejected=row["spec_key"] in rejected,
         )
         for row, was_there in zip(rows, cached, strict=True)
         if row["state"] == "committed"

@@ -223,7 +223,9 @@ def _spare(takes: list[TakeView]) -> None:
     """Takes of one shot that will not be rendered, because enough of the others have passed, are skipped."""
     wanted = [keep_of(take.row) for take in takes]
     passes = sum(
-        take.commit is not None and has_passed(take.commit) for take, keep in zip(takes, wanted, strict=True) if keep
+        take.commit is not None and has_passed(take.commit) and (take.said or {}).get("verdict") != "rejected"
+        for take, keep in zip(takes, wanted, strict=True)
+        if keep
     )
     for place, (take, keep) in enumerate(zip(takes, wanted, strict=True)):
         if keep is not None and passes >= keep and take.state == "pending":

@@ -1,23 +1,30 @@
-"""Which takes of a job are not wanted any more, because enough others of their shots have passed. From commits alone.
+"""Which takes of a job are not wanted any more, because enough others of their shots have passed. From the store alone.
 
 A shot with `keep` is rendered until that many of its takes have passed, in the catalog's order of takes; the rest are
-skipped. Nothing is written down about it: whoever reads a job derives it anew from the verdicts in the commits, so a
-commit that goes (`rushes gc`, `forget`, `verify --repair`) makes the takes pending again that stood behind it.
+skipped. A take that people rejected has not passed, whatever its measures say. Nothing is written down about it: each
+reader of a job derives it anew from the verdicts in the commits and from what people decided. So a rejection, or a
+commit that goes (`rushes gc`, `forget`, `verify --repair`), makes the takes pending again that stood behind it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from infra.store.commits import read_many
+from infra.store.decisions import decided
+from infra.store.errors import Damaged
+from infra.store.selection import read_decisions
 from infra.store.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 Shot = tuple[str, str]
 _AT_ONCE = 2000  # commits that are held in memory
@@ -28,7 +35,8 @@ class Kept:
     """How far the shots with `keep` are.
 
     Attributes:
-        passed: takes that have passed, by (show, shot_id); only takes with a `keep` are counted.
+        passed: takes that have passed and that nobody rejected, by (show, shot_id); only takes with a `keep` are
+            counted.
         skipped: numbers of the rows of takes that are not wanted any more.
     """
 
@@ -65,17 +73,21 @@ def kept(
     done: Collection[int],
     given_up: Collection[int] = (),
     verdicts: Mapping[str, str | None] | None = None,
+    rejected: Collection[str] | None = None,
 ) -> Kept:
     """How far the shots with `keep` are. Costs nothing where no row has one, else a read for each of their commits.
+
+    One listing tells of which shots people decided anything; those decisions are read, where a take has passed.
 
     Args:
         rows: of the job: show, shot_id, take, takes, keep, picture_of.
         keys: the spec_key of each row, as far as they are known.
         done: numbers of rows whose takes stand in the store. given_up: those that are quarantined in this round.
         verdicts: known already, by spec_key.
+        rejected: spec_keys of takes that people rejected; None: as the store has it.
 
     Raises:
-        StoreError: a commit cannot be read now.
+        StoreError: a commit, or a decision, cannot be read now.
     """
     import pyarrow.compute as pc
 
@@ -88,17 +100,36 @@ def kept(
     settled = set(done)
     found = {n: keys[n] for n in wanted if n in settled and (n in keys if isinstance(keys, Mapping) else keys[n])}
     said = _verdicts(store, [key for key in found.values() if key], verdicts or {})
-    passed: Counter[Shot] = Counter(
-        (wanted[number]["show"], wanted[number]["shot_id"])
+    passes = {
+        number: (wanted[number]["show"], wanted[number]["shot_id"])
         for number, key in found.items()
         if said.get(key or "") == "pass"
-    )
+    }
+    if rejected is None:
+        rejected = rejected_keys(store, passes.values())
+    passed: Counter[Shot] = Counter(shot for number, shot in passes.items() if found[number] not in rejected)
     open_ = [number for number in wanted if number not in settled and number not in set(given_up)]
     skipped = {n for n in open_ if passed[wanted[n]["show"], wanted[n]["shot_id"]] >= wanted[n]["keep"]}
     # What shares its picture with a take that is never made is never made either.
     gone = {(wanted[n]["show"], wanted[n]["shot_id"], wanted[n]["take"]) for n in skipped}
     skipped |= {n for n in open_ if (wanted[n]["show"], wanted[n].get("picture_of"), wanted[n]["take"]) in gone}
     return Kept(dict(passed), frozenset(skipped))
+
+
+def rejected_keys(store: Store, shots: Iterable[Shot]) -> frozenset[str]:
+    """The spec_keys of the takes of these shots that people rejected. Without shots nothing is read.
+
+    A decision that cannot be read rejects nothing here, and `verify` names it. Raises StoreError.
+    """
+    if not (wanted := set(shots)):
+        return frozenset()
+    found: set[str] = set()
+    for decision in read_decisions(store, sorted(wanted & decided(store))).values():
+        if isinstance(decision, Damaged):
+            log.warning("%s", decision)
+        else:
+            found |= {key for key, said in decision.takes.items() if said.get("verdict") == "rejected"}
+    return frozenset(found)
 
 
 def _verdicts(store: Store, keys: Sequence[str], known: Mapping[str, str | None]) -> dict[str, str | None]:

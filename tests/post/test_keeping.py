@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from actors.job import JobSpec
 from actors.orders import Ledger as FarmLedger
+from flows.review.shots import JobTakes
 from flows.verbs.ledger import Ledger
 from flows.views import count, make_manifest
-from infra.store.keeping import has_passed, keep_of, kept, verdict_of
+from infra.store import layout
+from infra.store.decisions import TakeName, give_verdict
+from infra.store.keeping import has_passed, keep_of, kept, rejected_keys, verdict_of
 from tests.flows.command_samples import commit, json_model, plan_into, quarantine, run, write_catalog
 
 ROWS = [
@@ -67,6 +70,53 @@ def test_all_who_count_say_the_same(planned: Any, tmp_path: Path, capsys: Any) -
     assert "2 not needed" in run(capsys, "status", tmp_path / "out").out
 
 
+def test_a_rejected_take_makes_its_shot_short_again(planned: Any, tmp_path: Path, capsys: Any) -> None:
+    store, job = planned.store, planned.job_id
+    rows = {(row["shot_id"], row["take"]): row for row in planned.plan.takes.to_pylist()}
+    for name in (("a", 1), ("b", 1), ("b", 2), ("c", 1), ("c", 2)):
+        commit(planned, rows[name], tmp_path, **note("pass"))
+    skipped = {("a", 2), ("a", 3), ("a", 4), ("b", 3)}
+
+    def found() -> list[set[tuple[str, int]]]:
+        """As the farm, the manifest and the board have it."""
+        farm = FarmLedger.read(store, spec(planned))
+        manifest = make_manifest(store, job).to_pylist()
+        board = [take for shot in JobTakes(store, job).refresh() for take in shot.takes]
+        return [
+            {(farm.rows["shot_id"][n].as_py(), farm.rows["take"][n].as_py()) for n in farm.kept.skipped},
+            {(row["shot_id"], row["take"]) for row in manifest if row["state"] == "skipped"},
+            {(take.row["shot_id"], take.row["take"]) for take in board if take.state == "skipped"},
+        ]
+
+    def pending() -> list[int]:
+        again = plan_into(tmp_path / "out", tmp_path / "c.parquet", tmp_path / "model").takes()
+        status = run(capsys, "status", tmp_path / "out", "--json").json
+        return [again.pending, status["takes"]["pending"], FarmLedger.read(store, spec(planned)).pending]
+
+    assert found() == [skipped] * 3 and pending() == [0] * 3
+    give_verdict(store, TakeName.of(rows["b", 1]), "rejected", who="ada")
+    give_verdict(store, TakeName.of(rows["c", 1]), "rejected", who="ada")  # has no `keep`: nothing to be short of
+    assert found() == [skipped - {("b", 3)}] * 3 and pending() == [1] * 3
+    assert FarmLedger.read(store, spec(planned)).kept.passed == {("default", "a"): 1, ("default", "b"): 1}
+    assert run(capsys, "report", tmp_path / "out", "--json").json["short"] == [], (
+        "it is not over: one is to be rendered"
+    )
+    commit(planned, rows["b", 3], tmp_path, **note("retry"))
+    (short,) = run(capsys, "report", tmp_path / "out", "--json").json["short"]
+    assert (short["shot_id"], short["passed"], short["keep"], short["committed"]) == ("b", 1, 2, 3)
+    assert pending() == [0] * 3, "all that the shot may have are spent"
+    give_verdict(store, TakeName.of(rows["b", 1]), None, who="ada")  # taken back
+    assert run(capsys, "report", tmp_path / "out", "--json").json["short"] == []
+
+
+def test_what_people_decided_and_nobody_can_read_rejects_nothing(planned: Any, tmp_path: Path) -> None:
+    row = next(row for row in planned.plan.takes.to_pylist() if row["shot_id"] == "a")
+    commit(planned, row, tmp_path, **note("pass"))
+    planned.store.write(layout.decision_path("default", "a"), b"{")
+    assert len(FarmLedger.read(planned.store, spec(planned)).kept.skipped) == 3
+    assert rejected_keys(planned.store, []) == frozenset()
+
+
 def test_a_commit_without_a_verdict_is_no_pass(planned: Any, tmp_path: Path) -> None:
     rows = planned.plan.takes.to_pylist()
     commit(planned, rows[0], tmp_path)
@@ -109,13 +159,15 @@ def test_what_is_skipped_is_what_a_walk_over_the_shots_finds(shots: Any, data: A
             given_up.add(number)
         elif fate != "open":
             said[number] = fate
+    rejected = {f"k{number}" for number in said if data.draw(st.booleans())}
     keys: list[str | None] = [f"k{number}" for number in range(len(rows))]
     schema = {"show": pa.string(), "shot_id": pa.string(), "take": pa.int32(), "takes": pa.int32(), "keep": pa.int32(),
               "picture_of": pa.string()}  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=pa.schema(list(schema.items())))
     verdicts = {f"k{number}": verdict for number, verdict in said.items()}
-    found = kept(None, table, keys, done=said.keys(), given_up=given_up, verdicts=verdicts)  # type: ignore[arg-type]
-    passed = Counter(rows[n]["shot_id"] for n, verdict in said.items() if verdict == "pass" and rows[n]["keep"])
+    found = kept(None, table, keys, done=said.keys(), given_up=given_up, verdicts=verdicts, rejected=rejected)  # type: ignore[arg-type]
+    good = [n for n, verdict in said.items() if verdict == "pass" and f"k{n}" not in rejected]
+    passed = Counter(rows[n]["shot_id"] for n in good if rows[n]["keep"])
     own = {
         n for n, row in enumerate(rows)
         if row["keep"] and n not in said and n not in given_up and passed[row["shot_id"]] >= row["keep"]
