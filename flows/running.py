@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.accounts import BOOKS, Books, books_of, gpu_seconds, price_of, report, takes_of_run
+from flows.at_work import noted
 from flows.live import LiveJob, Outcome, failure_of, refused_row, shards_of, take_name
 from flows.outputs import Outputs, PosterFeed, Refresher, board_url
 from flows.pausing import StorePause, clear_pause
@@ -266,7 +267,7 @@ class Run:
         if self._trace is not None:
             self._trace.hear(time.monotonic() - self._began, status)
         note: dict[str, Any] = {"takes": dict(self._live.status.get("takes", {})), BOOKS: asdict(self._books.total)}
-        note["pause"] = status.get("pause")
+        note |= {"pause": status.get("pause"), **noted(status)}
         if self._live.run_page:
             note |= {"run_page": self._live.run_page, "flow_run_id": str(self._live.flow_run_id)}
         self._tenure.note(note)

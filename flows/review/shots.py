@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from flows.at_work import at_work
 from infra.store import layout
 from infra.store.additions import list_additions, read_takes
+from infra.store.claims import job_state
 from infra.store.commits import committed_keys, read_many
 from infra.store.decisions import Decision, TakeName
 from infra.store.errors import Damaged
@@ -32,6 +34,10 @@ log = logging.getLogger("rushes.review")
 SHOWN = (
     "show", "shot_id", "take", "revision", "seed", "task", "prompt", "scene", "camera", "sequence", "model", "parent",
 )  # fmt: skip
+
+
+STATES = ("committed", "running", "pending", "quarantined", "skipped")
+"""What a take may be, of which `running` is what the job's owner has told last."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,8 @@ class JobTakes:
             self._decisions[shot] = (marks[shot], decision)
 
     def _gathered(self) -> Iterator[ShotView]:
+        owner = job_state(self.store, self.job_id)
+        rendering = at_work(owner.lease, live=owner.live)
         given_up = quarantined(self.store, self.job_id, round=current_round(self.store, self.job_id))
         shots: dict[tuple[str, str], ShotView] = {}
         for row, key in zip(self._rows, self._keys, strict=True):
@@ -194,6 +202,8 @@ class JobTakes:
             state = "committed" if commit is not None else "pending"
             if commit is None and layout.Take(*name, row["take"]) in given_up:
                 state = "quarantined"
+            elif commit is None and (*name, row["take"]) in rendering:
+                state = "running"
             said = shots[name].decision.takes.get(key or "")
             shots[name].takes.append(TakeView(row, key, state, commit, said))
         for shot in shots.values():
@@ -209,7 +219,7 @@ def counts(shots: list[ShotView]) -> dict[str, dict[str, int]]:
     states = [shot.state for shot in shots]
     return {
         "shots": {name: states.count(name) for name in ("todo", "wip", "retake", "approved")},
-        "takes": {n: sum(t.state == n for t in takes) for n in ("committed", "pending", "quarantined", "skipped")},
+        "takes": {n: sum(t.state == n for t in takes) for n in STATES},
         "verdicts": {name: verdicts.count(name) for name in ("approved", "rejected", "retake")},
     }
 

@@ -110,7 +110,8 @@ def select(
             meant = _take(found, take, asked)
             numbers = _act(takes, found, meant, asked, _whose(who), note, count, facts, output)
             queued = [{"show": found.show, "shot_id": found.shot_id, "take": number} for number in numbers]
-        shots = takes.refresh()
+        before, shots = shots, takes.refresh()
+    _tell_reopened(takes, before, shots, output)
     _print(takes, shots if shot is None else [_shot(shots, shot)], queued, output, listed=asked == "list")
     if queued:
         again = shlex.join(["rushes", "retry", opened.url, "--job", takes.job_id])
@@ -236,6 +237,18 @@ def _choose_best(takes: JobTakes, shots: list[ShotView], who: str, note: str, ou
         except Conflict as error:  # somebody has chosen by hand meanwhile, which is as good
             output.note(str(error))
     output.note(f"{plural(chosen, 'shot')} got their best take.")
+
+
+def _tell_reopened(takes: JobTakes, before: list[ShotView], after: list[ShotView], output: Output) -> None:
+    """Takes that were not needed, and are again, since one that counted towards `keep` was rejected."""
+    spared = {take.name for shot in before for take in shot.takes if take.state == "skipped"}
+    for shot in after:
+        numbers = [take.row["take"] for take in shot.takes if take.state == "pending" and take.name in spared]
+        if numbers:
+            again = shlex.join(["rushes", "retry", takes.store.url, "--job", takes.job_id])
+            output.note(
+                f"{_name(shot)} is short of takes that pass; from take {numbers[0]} on it is rendered by {again}"
+            )
 
 
 def _print(

@@ -94,7 +94,8 @@ def test_a_rejected_take_makes_its_shot_short_again(planned: Any, tmp_path: Path
         return [again.pending, status["takes"]["pending"], FarmLedger.read(store, spec(planned)).pending]
 
     assert found() == [skipped] * 3 and pending() == [0] * 3
-    give_verdict(store, TakeName.of(rows["b", 1]), "rejected", who="ada")
+    told = run(capsys, "select", tmp_path / "out", "--shot", "b", "--take", 1, "--reject", "--who", "ada")
+    assert "b is short of takes that pass; from take 3 on it is rendered by rushes retry" in told.err
     give_verdict(store, TakeName.of(rows["c", 1]), "rejected", who="ada")  # has no `keep`: nothing to be short of
     assert found() == [skipped - {("b", 3)}] * 3 and pending() == [1] * 3
     assert FarmLedger.read(store, spec(planned)).kept.passed == {("default", "a"): 1, ("default", "b"): 1}

@@ -129,7 +129,7 @@ def test_a_verdict_is_written_and_who_is_late_is_told(client: TestClient, planne
     again = say(client, take(client, number=2)["spec_key"], "retake", seen=1, note="slower", count=2)
     assert again.json()["queued"] == [3, 4]
     counted = client.get("/api/jobs/job").json()["counts"]["takes"]
-    assert counted == {"committed": 4, "pending": 4, "quarantined": 0, "skipped": 0}
+    assert counted == {"committed": 4, "running": 0, "pending": 4, "quarantined": 0, "skipped": 0}
 
 
 def test_an_answer_that_is_known_is_not_sent_again(client: TestClient) -> None:

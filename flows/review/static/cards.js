@@ -76,13 +76,14 @@ class Card {
 
   draw(take) {
     const drawn = take.state === "committed" ? take.spec_key : take.state;
+    this.element.classList.toggle("running", take.state === "running");
     if (drawn === this.drawn) return;
     this.drawn = drawn;
     this.picture.replaceChildren();
     if (take.state !== "committed") {
       const like = this.shot.takes.find((other) => other.width);
       if (like) this.picture.style.aspectRatio = `${like.width} / ${like.height}`;
-      this.picture.append(take.state);
+      this.picture.append(take.state === "running" ? "rendering" : take.state);
       return;
     }
     this.picture.style.aspectRatio = `${take.width} / ${take.height}`;

@@ -64,7 +64,8 @@ async function look() {
   const { shots, takes } = told.counts;
   byId("counts").textContent =
     Object.entries(shots).map(([name, number]) => `${number} ${name}`).join(" · ") +
-    ` — ${takes.committed} of ${takes.committed + takes.pending + takes.quarantined + takes.skipped} takes`;
+    ` — ${takes.committed} of ${Object.values(takes).reduce((sum, one) => sum + one, 0)} takes` +
+    (takes.running ? `, ${takes.running} rendering` : "");
   byId("waiting").hidden = told.live || !takes.pending;
   byId("waiting").querySelector("code").textContent = `rushes retry ${shellWord(storeUrl)} --job ${job}`;
   const before = sections.size;
