@@ -19,6 +19,7 @@ import typer
 
 from flows.report import ExitCode, failure_dict
 from flows.verbs import (
+    add,
     assets,
     cancel,
     cut,
@@ -72,6 +73,7 @@ app.command("plan", help="Validate, count and estimate; writes nothing.")(plan_o
 app.command("render", help="Plan and render; the same command again goes on where it stopped.")(plan_or_render)
 app.command("final")(_verb(final.final))
 app.command("storyboard")(_verb(storyboard.storyboard))
+app.command("add")(_verb(add.add))
 app.command("status")(_verb(status.status))
 app.command("jobs")(_verb(jobs.jobs))
 app.command("logs")(_verb(logs.logs))

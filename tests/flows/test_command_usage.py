@@ -94,7 +94,7 @@ def test_no_words_at_all_show_the_help(capsys: Any) -> None:
     "verb",
     [
         *("plan", "render", "status", "jobs", "logs", "cancel", "verify", "gc", "forget", "retry", "doctor"),
-        "dashboard",
+        *("dashboard", "add"),
     ],
 )
 def test_every_verb_explains_itself(verb: str, capsys: Any) -> None:
