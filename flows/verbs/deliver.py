@@ -71,6 +71,10 @@ def deliver(
         typer.Option("--template", help="Names of the files, such as {show}_{shot_id}_{aspect}_{locale}_v{take:03}.",
                      metavar="TEXT"),
     ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option("--title", help="The programme's title, on slates; else the column `title`.", metavar="TEXT"),
+    ] = None,
     captions: Annotated[
         list[str] | None,
         typer.Option("--captions", help="An .srt or .vtt file; its name may tell its locale (trailer.de.srt). May be "
@@ -107,7 +111,7 @@ def deliver(
     tools = Tools(None if ffmpeg is None else str(ffmpeg), settings.media.timeout_s)
     opened = open_for_reading(store, settings)
     try:
-        wanted = _wanted(settings, profile, profiles, template, captions, audio)
+        wanted = _wanted(settings, profile, profiles, template, title, captions, audio)
         if list_profiles:
             return _list(wanted.profiles, lacking(list(wanted.profiles.values()), tools.program), opened, output)
         items, missing = _items(opened, job, cut, show, shot, people_only)
@@ -122,13 +126,9 @@ def deliver(
 
 
 def _wanted(
-    settings: Settings,
-    names: list[str] | None,
-    files: list[Path] | None,
-    template: str | None,
-    captions: list[str] | None,
-    audio: list[str] | None,
-) -> Wanted:
+    settings: Settings, names: list[str] | None, files: list[Path] | None, template: str | None, title: str | None,
+    captions: list[str] | None, audio: list[str] | None,
+) -> Wanted:  # fmt: skip
     from infra.deliver.captions import read_captions
     from infra.deliver.naming import Template
     from infra.deliver.orders import Wanted, read_voice
@@ -144,7 +144,7 @@ def _wanted(
     for what, locales in told.items():
         if twice := sorted({locale for locale in locales if locales.count(locale) > 1}):
             raise Failure(f"{what}: more than one file for {', '.join(twice)}", hint="Write LOCALE=FILE.")
-    return Wanted(profiles, Template(text) if text else None, read, voices, names or [])
+    return Wanted(profiles, Template(text) if text else None, read, voices, names or [], (title or "").strip() or None)
 
 
 def _items(

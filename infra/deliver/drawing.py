@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import resources
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ _LAST: Final = 10**7  # a frame beyond every film
 
 @dataclass(frozen=True)
 class Text:
-    """What stands in frames `start` to `end` (not included). style: Caption, Slate or Note."""
+    """What stands in frames `start` to `end` (not included). style: Caption, Slate, Clock or Note."""
 
     start: int
     end: int
@@ -96,6 +97,7 @@ def write_ass(path: Path, texts: Iterable[Text], *, width: int, height: int, rat
     styles = (
         _style("Caption", font, size, outline=max(1, size // 14), place=2, side=side, low=low),
         _style("Slate", font, size, outline=0, place=5, side=side, low=0),
+        _style("Clock", font, size * 5 // 2, outline=0, place=2, side=side, low=round(height * 0.05)),
         _style("Note", font, max(8, size * 2 // 3), outline=max(1, size // 20), place=7, side=size // 2, low=size // 2),
     )
     events = [
@@ -121,6 +123,19 @@ def slate_text(fields: Sequence[tuple[str, str]], frames: int) -> Text:
     """The slate: a line for each field that is known, at most 60 letters each."""
     lines = tuple(f"{name}: {value[:60]}" for name, value in fields if value)
     return Text(0, frames, "Slate", lines)
+
+
+def clock_texts(head: int, frames: int, rate: Fraction) -> list[Text]:
+    """A countdown: in the first `frames` of a head of `head` frames, the seconds that are left before the programme.
+
+    Each number stands until exactly so many seconds are left; the last one of a head of 10 s whose slate has 7 is 4.
+    """
+    texts = []
+    for left in range(ceil(head / rate), 0, -1):
+        start, end = max(0, ceil(head - left * rate)), min(frames, ceil(head - (left - 1) * rate))
+        if start < end:
+            texts.append(Text(start, end, "Clock", (str(left),)))
+    return texts
 
 
 def note_text(line: str, frames: int = _LAST) -> Text:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from infra.store.store import Store
 
 _Local = TypeVar("_Local", Captions, "Voice")
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MADE: Final = ("profile", "aspect", "locale")
 _FROM_COMMIT: Final = ("show", "shot_id", "revision", "take", "seed", "spec_key", "attempt", "gpu_s")
 
@@ -103,6 +105,8 @@ class Wanted:
     voices: Sequence[Voice] = ()
     named: Sequence[str] = field(default_factory=list)
     """Profiles that were named; else each item's own."""
+    title: str | None = None
+    """Of the programme, for slates; else what the items say."""
 
 
 def read_voice(given: str) -> Voice:
@@ -127,6 +131,7 @@ def take_item(chosen: Chosen, row: Mapping[str, Any]) -> Item:
     media = commit["media"]
     fields = {name: value for name, value in row.items() if value is None or isinstance(value, str | int | float)}
     fields |= {name: commit[name] for name in _FROM_COMMIT if name in commit}
+    fields.setdefault("date", _day((commit.get("times") or {}).get("committed")))
     fields |= {"media_path": media["path"], "sha256": media["sha256"], "bytes": media["bytes"]}
     still = media.get("fps") is None or media["path"].endswith(".png")
     profiles = list(row.get("deliver") or ["mp4"])
@@ -147,7 +152,13 @@ def cut_item(store: Store, name: str) -> Item:
         parts = record.get("parts", ())
         cuts = sorted({int(part["record_in"]) for part in parts} - {0})
         cards = sorted(int(part["record_in"]) for part in parts if not part.get("spec_key"))
-        fields = {"cut": name, "bytes": film["bytes"], "media_path": film["path"], "sha256": film["sha256"]}
+        fields = {
+            "cut": name,
+            "date": _day(record.get("created")),
+            "bytes": film["bytes"],
+            "media_path": film["path"],
+            "sha256": film["sha256"],
+        }
         return Item(
             "cut", film["path"], film["sha256"], int(film["width"]), int(film["height"]), int(film["frames"]),
             _rate(film["fps"]), fields, ["mp4"], None, _cut_commits(store, record), cuts, cards,
@@ -159,10 +170,17 @@ def cut_item(store: Store, name: str) -> Item:
         raise DeliverError(f"{path} cannot be read as a cut: {type(error).__name__}: {error}") from error
 
 
+def _day(when: Any) -> str | None:
+    """The day of a time as commits and cuts have it, 2026-03-01; None for any other."""
+    return str(when)[:10] if isinstance(when, str) and _DATE.match(when) else None
+
+
 def orders_of(items: Sequence[Item], wanted: Wanted) -> list[Order]:
     """Every deliverable that is asked for. BadTemplate, BadProfiles, DeliverError."""
     orders: list[Order] = []
     for item in items:
+        if wanted.title is not None:
+            item = replace(item, fields={**item.fields, "title": wanted.title})
         named = wanted.named or item.profiles
         for profile in pick(wanted.profiles, named):
             for locale, captions, voice in _versions(item, profile, wanted):

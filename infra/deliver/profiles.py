@@ -102,9 +102,12 @@ class Band(_Part):
     kind: Literal["slate", "black", "freeze"]
     seconds: float | None = Field(default=None, gt=0, le=600)
     frames: int | None = Field(default=None, ge=1, le=100_000)
+    clock: bool = Field(default=False, description="of a slate: the seconds that are left before the programme")
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
+        if self.clock and self.kind != "slate":
+            raise ValueError("a clock stands on a slate")
         if (self.seconds is None) == (self.frames is None):
             raise ValueError("either seconds or frames")
         return self

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import ffmpeg as graph
 
-from infra.deliver.drawing import Text, caption_texts, note_text, slate_text, write_ass
+from infra.deliver.drawing import Text, caption_texts, clock_texts, note_text, slate_text, write_ass
 from infra.deliver.profiles import Video
 from infra.deliver.reframe import Window, follow, track
 from infra.deliver.work import Job, Shape
@@ -64,6 +64,8 @@ class Drawn:
             told = slate_fields(job, shape)
             job.font.check(" ".join(value for _, value in told), "the slate")
             texts.append(slate_text(told, slate.length(shape.rate)))
+            if slate.clock:
+                texts += clock_texts(shape.head, slate.length(shape.rate), shape.rate)
         if job.profile.burn_in:
             parts = [f"{fields[name]}" for name in ("show", "shot_id", "cut") if fields.get(name) is not None]
             parts += [f"{name} {fields[name]}" for name in ("take", "seed") if fields.get(name) is not None]
@@ -83,12 +85,19 @@ class Drawn:
 
 
 def slate_fields(job: Job, shape: Shape) -> list[tuple[str, str]]:
-    """What a slate tells."""
+    """What a slate tells: the programme's title, what it is, how long it is and of which day."""
     fields = job.source.fields
-    known = [(name, str(fields[name])) for name in ("show", "shot_id", "cut", "take", "locale") if fields.get(name)]
+    title = next((str(fields[name]) for name in ("title", "cut", "show") if fields.get(name)), "")
+    names = ("show", "shot_id", "cut", "take", "locale")
+    known = [(name, str(fields[name])) for name in names if fields.get(name) and str(fields[name]) != title]
     width, height = shape.size
-    seconds = float(shape.programme / shape.rate)
-    return [*known, ("duration", f"{seconds:.2f} s"), ("format", f"{width}x{height} {float(shape.rate):.5g} fps")]
+    return [
+        ("title", title),
+        *known,
+        ("duration", f"{float(shape.programme / shape.rate):.2f} s, {shape.programme} frames"),
+        ("date", str(fields.get("date") or "")),
+        ("format", f"{width}x{height} {float(shape.rate):.5g} fps"),
+    ]
 
 
 def pictures(drawn: Drawn, *, chunk: tuple[int, int] | None = None, source: Path | None = None) -> Any:
