@@ -12,7 +12,14 @@ from catalogs.schema import VALUE_SHOWN
 ROW = "(row)"
 """Stands for the column where a whole row cannot be read, for example a line that is not JSON."""
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
+_USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+
+
+def shown_url(url: str) -> str:
+    """A URL as it may be shown: without user and password, and of http without the query, which may be a signature."""
+    text = _USERINFO.sub("***@", url)
+    head, mark, _ = text.partition("?")
+    return f"{head}?***" if mark and text.startswith(("http://", "https://")) else text
 
 
 class Refusal(NamedTuple):

@@ -7,16 +7,16 @@ changed in between would be read half old and half new. One copy avoids both.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from catalogs.errors import CatalogError
+from catalogs.refusal import shown_url
 
 Format = Literal["parquet", "csv", "jsonl"]
 
@@ -28,7 +28,6 @@ SUFFIXES: dict[str, Format] = {
     ".ndjson": "jsonl",
 }
 _MAGIC = b"PAR1"
-_USERINFO = re.compile(r"(?<=://)[^/@]*@")
 _FORMATS = "Parquet (.parquet), CSV (.csv) or JSON lines (.jsonl)"
 
 
@@ -37,7 +36,7 @@ class Source:
     """A catalog's file on this machine.
 
     Attributes:
-        shown: the URL as people may see it, without a password.
+        shown: the URL as people may see it, without a password or a signature.
         path: the file; a copy for any URL that is not of this machine.
         format: how it is to be read.
     """
@@ -61,7 +60,7 @@ def open_source(url: str | os.PathLike[str], storage_options: Mapping[str, Any] 
         CatalogError: not there, a folder, unreadable, empty, or of no format that is read.
     """
     text = os.fspath(url)
-    shown = _USERINFO.sub("***@", text)
+    shown = shown_url(text)
     if "::" in text:
         raise CatalogError(f"{shown} is a chain of URLs; give the catalog's own URL")
     copy = None
@@ -103,11 +102,21 @@ def _fetch(url: str, shown: str, options: dict[str, Any]) -> tuple[Path, tempfil
         # Each of fsspec's file systems raises its own kinds of errors; all of them mean that there is no catalog.
         if isinstance(error, FileNotFoundError):
             raise CatalogError(f"there is no catalog at {shown}") from error
-        found = f"{type(error).__name__}: {error}"
+        found = f"{type(error).__name__}: {_without(url, str(error))}"
         raise CatalogError(
             f"the catalog {shown} cannot be read: {found}. Check the URL and the store's settings"
         ) from error
     return path, copy
+
+
+def _without(url: str, message: str) -> str:
+    """A library's message without what `shown_url` leaves out of the URL, which it may repeat in pieces."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    secrets = [url, f"{user}@" if at else "", parts.query if parts.scheme in ("http", "https") else ""]
+    for secret in filter(None, secrets):
+        message = message.replace(secret, shown_url(url) if secret == url else "***")
+    return message
 
 
 def _format(path: Path, shown: str, suffix: str) -> Format:

@@ -118,7 +118,18 @@ def _survey(source: Source, batch_rows: int) -> tuple[dict[str, None], dict[str,
             types[name] = _common(types.get(name, pa.null()), [line.get(name) for line in lines])
     if not objects:
         raise CatalogError(f"no line of the catalog {source.shown} is a JSON object; write one object a line")
-    return known, {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in types.items()}
+    return known, {name: kind if _is_kept(kind) else pa.string() for name, kind in types.items()}
+
+
+def _is_kept(kind: pa.DataType) -> bool:
+    """Whether a table of a job can hold the type: no column of nothing but null, and Parquet has no empty structs."""
+    return not pa.types.is_null(kind) and not _has_empty_struct(kind)
+
+
+def _has_empty_struct(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return not kind.num_fields or any(_has_empty_struct(field.type) for field in kind)
+    return pa.types.is_list(kind) and _has_empty_struct(kind.value_type)
 
 
 def _common(before: pa.DataType, values: list[Any]) -> pa.DataType:

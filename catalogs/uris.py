@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from catalogs.errors import CatalogError
+from catalogs.refusal import shown_url
 
 HTTP: Final = ("http", "https")
 OBJECT_STORES: Final = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
@@ -73,7 +74,7 @@ def folder_of(url: str | os.PathLike[str]) -> Place:
     try:
         place = given_place(os.fspath(url))
     except UriError as error:
-        raise CatalogError(f"{os.fspath(url)!r} cannot be a catalog: its URL must be {error}") from error
+        raise CatalogError(f"{shown_url(os.fspath(url))!r} cannot be a catalog: its URL must be {error}") from error
     return place._replace(path=posixpath.dirname(place.path))
 
 
@@ -86,6 +87,20 @@ def given_place(text: str) -> Place:
     if "://" in text or "::" in text:
         return place_of(text)
     return Place("file://", _normal(os.path.abspath(text)))
+
+
+def allowed_place(prefix: str) -> Place:
+    """The place that `--allow` names.
+
+    Raises:
+        CatalogError: it is none. An empty one, such as a variable of a shell that is not set, is not this folder.
+    """
+    try:
+        if not prefix.strip():
+            raise UriError("a folder or a URL, and it is empty")
+        return given_place(prefix)
+    except UriError as error:
+        raise CatalogError(f"--allow {shown_url(prefix)!r} is no prefix for inputs: it must be {error}") from error
 
 
 def place_of(uri: str) -> Place:
@@ -223,13 +238,8 @@ class Resolver:
 
     def __init__(self, folder: Place, allow: Sequence[str] = ()) -> None:
         self.folder = folder
-        self.allowed: list[Place] = []
+        self.allowed = [allowed_place(prefix) for prefix in allow]
         self._real_folders: dict[str, str] = {}
-        for prefix in allow:
-            try:
-                self.allowed.append(given_place(prefix))
-            except UriError as error:
-                raise CatalogError(f"--allow {prefix!r} is no prefix for inputs: it must be {error}") from error
         self._real_folder = self._real(self.folder)
         self._real_allowed = [self._real(place) for place in self.allowed]
 

@@ -15,7 +15,7 @@ KEY = "rushes.origin"
 FORMAT = 1
 MOST_REFUSED_KEPT = 1000
 """Refused rows that a plan remembers; the others are counted."""
-_USERINFO = re.compile(r"(?<=://)[^/@]*@")
+_USERINFO = re.compile(r"(?<=://)[^/]*@")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from catalogs import plan, read
 
@@ -153,3 +154,16 @@ def test_the_three_formats_give_the_same_takes(tmp_path, write, facts):
     table.write_text('shot_id,prompt,guidance_scale,fps\na,"a ""red"" circle",3.3,8\nb,"é\n",5,23.976\n')
     keys = [plan(read(each), facts).takes["spec_key"].to_pylist() for each in (path, f32, lines, table)]
     assert keys.count(keys[0]) == 4
+
+
+def test_an_empty_object_goes_through_to_the_plan_as_json(tmp_path, facts):
+    """Parquet, in which the plan stands, has no struct without fields, however deep it lies."""
+    values = [{"x": {}, "y": [{}], "z": {"a": {}}}, {"x": {}, "y": None, "z": {"a": None}}]
+    path = tmp_path / "c.jsonl"
+    rows = [{"shot_id": f"s{number}", "prompt": "p"} | more for number, more in enumerate(values)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    takes, refused = take_rows(path, facts)
+    assert refused == []
+    pq.write_table(takes, tmp_path / "plan.parquet")
+    kept = pq.read_table(tmp_path / "plan.parquet").select(["x", "y", "z"]).to_pylist()
+    assert kept == [{"x": "{}", "y": "[{}]", "z": '{"a": {}}'}, {"x": "{}", "y": None, "z": '{"a": null}'}]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalogs import CatalogError, plan, read
+from catalogs.sources import open_source
 from catalogs.uris import Place, Resolver, UriError, folder_of, place_of
 
 ALLOW = ["s3://bucket/refs", "https://example.com/images/", "/data/refs", "memory://inputs", "http://127.0.0.1:8333/b"]
@@ -225,3 +226,27 @@ def test_a_row_is_refused_by_its_uri_and_a_missing_file_is_not(write, facts, tmp
     ]
     assert planned.takes["image_uri"].to_pylist() == [f"file://{tmp_path}/images/none.png", None]
     assert plan(read(path, allow=["/etc"]), facts).refused == []
+
+
+@pytest.mark.parametrize("prefix", ["", " "])
+def test_an_empty_prefix_does_not_allow_the_folder_that_one_is_in(prefix, tmp_path):
+    with pytest.raises(CatalogError, match="it is empty"):
+        read(tmp_path / "c.parquet", allow=[prefix])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2@127.0.0.1:9/c.parquet",
+        "https://user:at@hunter2@127.0.0.1:9/c.parquet",
+        "https://127.0.0.1:9/c.parquet?X-Amz-Signature=hunter2",
+        "s3://user:hunter2@bucket/c.parquet",
+    ],
+)
+def test_secrets_of_a_url_are_in_no_message(url, tmp_path):
+    told = []
+    for call in (lambda: open_source(url), lambda: read(url), lambda: read(tmp_path / "c.csv", allow=[url])):
+        with pytest.raises(CatalogError) as refused:
+            call()
+        told.append(str(refused.value))
+    assert all("hunter2" not in text for text in told), told
