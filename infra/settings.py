@@ -5,26 +5,26 @@ Unknown keys are errors, wherever they stand. `infra/README.md` holds the table 
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from infra.provenance_settings import ProvenanceSettings
 from infra.quality import QualitySettings
+from infra.settings_places import SettingsError, check_groups, given, layout_size, merge
 from infra.store.options import StoreOptions
+
+__all__ = ["FILE", "PREFIX", "Settings", "SettingsError", "described", "settings_table"]
 
 PREFIX = "RUSHES_"
 FILE = "rushes.toml"
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be used (exit code 2). The message names key and place, never a value."""
 
 
 class _Group(BaseModel):
@@ -132,6 +132,21 @@ class FarmSettings(_Group):
         description="bytes that all jobs on a node may hold there together; else what the disk holds",
     )
 
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, layout: str | None) -> str | None:
+        if layout is not None:
+            layout_size(layout)
+        return layout
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> FarmSettings:
+        if self.slot_deaths <= self.take_deaths:
+            raise ValueError("slot_deaths must be above take_deaths, or one bad take retires a good slot")
+        if self.layout is not None and self.gang is not None and self.gang != layout_size(self.layout):
+            raise ValueError(f"layout {self.layout} is a gang of {layout_size(self.layout)}, and gang is {self.gang}")
+        return self
+
 
 class DraftSettings(_Group):
     """Drafts: takes to choose from, small and in few steps."""
@@ -232,11 +247,12 @@ class Settings(BaseSettings):
         layers = {
             str(path or FILE): _read_file(path),
             "the environment": cls._read_environment(),
-            "flags": _given(flags),
+            "flags": given(flags),
         }
         merged: dict[str, Any] = {}
-        for values in layers.values():
-            merged = _merge(merged, values)
+        for place, values in layers.items():
+            check_groups(values, cls.model_fields, place)
+            merged = merge(merged, values)
         try:
             return cls(**merged)
         except ValidationError as error:
@@ -253,7 +269,8 @@ class Settings(BaseSettings):
         try:
             return EnvSettingsSource(cls)()
         except Exception as error:  # pydantic-settings wraps a JSON error, whose text holds the value
-            raise SettingsError(f"a list in the environment is not JSON: {type(error).__name__}") from None
+            names = ", ".join(_not_json()) or type(error).__name__
+            raise SettingsError(f'{names}: a list in the environment is JSON, such as ["a"]') from None
 
 
 def _read_file(path: str | Path | None) -> dict[str, Any]:
@@ -268,18 +285,18 @@ def _read_file(path: str | Path | None) -> dict[str, Any]:
         raise SettingsError(f"{file}: not TOML: {error}") from None
 
 
-def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Flags without those that were not given."""
-    given = {key: _given(value) if isinstance(value, Mapping) else value for key, value in flags.items()}
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(low)
-    for key, value in high.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
+def _not_json() -> list[str]:
+    """Names of lists and tables in the environment whose text is no JSON."""
+    found = []
+    for name, leaf in described():
+        variable = f"{PREFIX}{name.replace('.', '__')}".upper()
+        text = next((value for key, value in os.environ.items() if key.upper() == variable), None)
+        if text is not None and get_origin(leaf.annotation) in (list, dict):
+            try:
+                json.loads(text)
+            except ValueError:
+                found.append(variable)
+    return found
 
 
 def _explain(error: ValidationError, layers: Mapping[str, Mapping[str, Any]]) -> str:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
-
-_LAYOUT = re.compile(r"(cfg|ulysses|ring)=([1-9][0-9]{0,3})")
 
 
 @dataclass(frozen=True)
@@ -68,18 +65,12 @@ class Request:
 
 def layout_size(layout: str) -> int:
     """Ranks of a layout such as `cfg=2,ulysses=2,ring=2`, or `single`; raises BadParameter for any other words."""
-    if layout.strip() == "single":
-        return 1
-    size, seen = 1, set()
-    for part in layout.split(","):
-        match = _LAYOUT.fullmatch(part.strip())
-        if match is None or match[1] in seen or (match[1] == "cfg" and int(match[2]) > 2):
-            raise typer.BadParameter(
-                f"--layout {layout!r}: write it as cfg=2,ulysses=2,ring=2, each part once, cfg up to 2."
-            )
-        seen.add(match[1])
-        size *= int(match[2])
-    return size
+    from infra import settings_places
+
+    try:
+        return settings_places.layout_size(layout)
+    except ValueError as error:
+        raise typer.BadParameter(f"--layout {error}.") from error
 
 
 def shot_of(
@@ -117,4 +108,8 @@ def shot_of(
 
 def shot_bytes(shot: Mapping[str, Any]) -> bytes:
     """The catalog that a shot stands for, as one line of JSON; equal shots give equal bytes."""
-    return (json.dumps(shot, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n").encode()
+    line = json.dumps(shot, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    try:
+        return f"{line}\n".encode()
+    except UnicodeEncodeError:  # words of the command line that are not UTF-8: escaped, and a refused row like others
+        return (json.dumps(shot, sort_keys=True, separators=(",", ":")) + "\n").encode()

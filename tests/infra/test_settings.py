@@ -33,7 +33,7 @@ def test_defaults_need_nothing() -> None:
 
 
 def test_file_then_environment_then_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    write("[store]\nregion = 'file'\nendpoint_url = 'http://file:1'\nprofile = 'file'\n[farm]\ngang = 1\n")
+    write("[store]\nregion = 'file'\nendpoint_url = 'http://file:1'\nprofile = 'file'\n[farm]\ntake_deaths = 2\n")
     monkeypatch.setenv("RUSHES_STORE__ENDPOINT_URL", "http://environment:1")
     monkeypatch.setenv("RUSHES_STORE__REGION", "environment")
     monkeypatch.setenv("RUSHES_FARM__ALLOW", '["/data", "s3://in/"]')
@@ -43,7 +43,7 @@ def test_file_then_environment_then_flags(monkeypatch: pytest.MonkeyPatch) -> No
         "http://environment:1",
         "flag",
     )
-    assert (settings.farm.gang, settings.farm.layout) == (1, "ring=2")
+    assert (settings.farm.take_deaths, settings.farm.layout) == (2, "ring=2")
     assert settings.farm.allow == ["/data", "s3://in/"]
 
 
@@ -61,6 +61,10 @@ def test_a_file_by_name() -> None:
         ("[store]\nendpont_url = 'x'\n", r"store\.endpont_url: no such setting \(from rushes\.toml\)"),
         ("[stores]\n", r"stores: no such setting"),
         ("gang = 2\n", r"gang: no such setting"),
+        ("farm = 3\n", r"farm: a table of settings.*\(from rushes\.toml\)"),
+        ("[farm]\nlayout = 'tp=2'\n", r"farm\.layout: .*cfg=2,ulysses=2,ring=2.*\(from rushes\.toml\)"),
+        ("[farm]\nlayout = 'cfg=2'\ngang = 4\n", r"farm: .*a gang of 2, and gang is 4"),
+        ("[farm]\nslot_deaths = 3\n", r"farm: .*slot_deaths must be above take_deaths"),
         ("[farm]\ngang = 0\n", r"farm\.gang: .*greater than or equal to 1 \(from rushes\.toml\)"),
         ("[media]\ncrf = 11\n", r"media\.crf"),
         ("[farm\n", "not TOML"),
@@ -79,7 +83,7 @@ def test_files_that_are_refused(text: str, says: str) -> None:
         ("RUSHES_GANG", "2", "no such setting: RUSHES_GANG"),
         ("RUSHES_FARM__GANGS", "2", r"farm\.gangs: no such setting \(from the environment\)"),
         ("RUSHES_FARM__GANG", "many", r"farm\.gang: .*\(from the environment\)"),
-        ("RUSHES_FARM__ALLOW", "/data", "not JSON"),
+        ("RUSHES_FARM__ALLOW", "/data", r"RUSHES_FARM__ALLOW: .*is JSON"),
     ],
 )
 def test_environments_that_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str) -> None:
@@ -121,3 +125,25 @@ def test_every_setting_is_documented_and_the_page_is_current() -> None:
     for name, field in described():
         assert field.description, name
         assert re.search(rf"^\| {re.escape(name)} \|", page, re.MULTILINE)
+
+
+def test_a_group_that_is_no_table_is_not_lost_below_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("farm = 3\n")
+    monkeypatch.setenv("RUSHES_FARM__GANG", "2")
+    with pytest.raises(SettingsError, match=r"farm: a table"):
+        Settings.load(farm={"gang": 4})
+
+
+def test_a_gang_or_a_layout_puts_aside_the_other_of_earlier_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    def farm(**flags: object) -> tuple[int | None, str | None]:
+        found = Settings.load(farm={"gang": None, "layout": None} | flags).farm
+        return found.gang, found.layout
+
+    write("[farm]\ngang = 2\n")
+    assert farm() == (2, None)
+    assert farm(layout="cfg=2,ulysses=2") == (None, "cfg=2,ulysses=2")
+    monkeypatch.setenv("RUSHES_FARM__LAYOUT", "ring=3")
+    assert farm() == (None, "ring=3")
+    assert farm(gang=4) == (4, None)
+    with pytest.raises(SettingsError, match="a gang of 2"):
+        farm(gang=4, layout="cfg=2")
