@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from flows.report import FORMAT, ExitCode
+from flows.report import FORMAT, ExitCode, Takes
 from flows.verbs.console import Output
 from flows.verbs.options import Config, Json, Quiet, Store, Verbose
 from flows.verbs.words import moment
+
+_UNKNOWN = {
+    "job_id": None, "state": "damaged", "exit": None, "takes": Takes().as_dict(), "round": None, "catalog": None,
+    "changed": None,
+}  # fmt: skip
 
 
 def jobs(store: Store, config: Config = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = 0) -> int:
@@ -13,12 +18,19 @@ def jobs(store: Store, config: Config = None, as_json: Json = False, quiet: Quie
     from flows.verbs.ledger import Ledger, open_for_reading
     from infra.settings import Settings
     from infra.store.commits import committed_keys
+    from infra.store.errors import Damaged
     from infra.store.jobs import list_jobs
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = open_for_reading(store, Settings.load(config))
     committed = committed_keys(opened)
-    ledgers = [Ledger.read(opened, job_id, costs=False, committed=committed) for job_id in list_jobs(opened)]
+    ledgers, damaged = [], []
+    for job_id in list_jobs(opened):
+        try:
+            ledgers.append(Ledger.read(opened, job_id, costs=False, committed=committed))
+        except Damaged as error:  # it hides no other job
+            damaged.append({**_UNKNOWN, "job_id": job_id, "error": str(error)})
+            output.error(f"{job_id} cannot be read: {error}")
     ledgers.sort(key=lambda ledger: ledger.lease.renewed if ledger.lease else 0.0)
     entries = []
     for ledger in ledgers:
@@ -35,13 +47,14 @@ def jobs(store: Store, config: Config = None, as_json: Json = False, quiet: Quie
                 "changed": None if renewed is None else renewed.isoformat(timespec="seconds"),
             }
         )
-    output.result({"format": FORMAT, "store": opened.url, "jobs": entries})
-    if not entries:
+    output.result({"format": FORMAT, "store": opened.url, "jobs": [*damaged, *entries]})
+    if not entries and not damaged:
         output.note(f"{opened.url} has no jobs yet.")
         return ExitCode.DONE
     output.table(
         ("job", "state", ">takes", ">committed", ">quarantined", ">pending", "last change (UTC)"),
-        [
+        [(entry["job_id"], entry["state"], "", "", "", "", "") for entry in damaged]
+        + [
             (
                 ledger.job_id,
                 entry["state"],

@@ -37,7 +37,16 @@ def put_plan(store: Store, job_id: str, takes: pa.Table) -> pa.Table:
     settled = create_or_read(store, layout.plan_path(job_id), to_parquet(takes))
     if settled.ours:
         return takes
-    standing = from_parquet(settled.data, layout.plan_path(job_id))
+    return _same(store, job_id, from_parquet(settled.data, layout.plan_path(job_id)), takes)
+
+
+def check_plan(store: Store, job_id: str, takes: pa.Table) -> None:
+    """Whether `put_plan` would refuse these takes, without writing. PlanDiffers where the job has another plan."""
+    if store.stat(layout.plan_path(job_id)) is not None:
+        _same(store, job_id, read_plan(store, job_id), takes)
+
+
+def _same(store: Store, job_id: str, standing: pa.Table, takes: pa.Table) -> pa.Table:
     difference = first_difference(standing, takes)
     if difference:
         raise PlanDiffers(

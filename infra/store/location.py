@@ -26,6 +26,8 @@ def locate(url: str | os.PathLike[str]) -> Location:
         raise StoreRefused("the store's URL is empty")
     if "::" in text:
         raise StoreRefused("a chained URL (a::b) cannot be a store")
+    if text.startswith("file:") and not text.startswith("file://"):  # as a path it would be a folder of that name here
+        raise StoreRefused(f"{text}: a file URL has three slashes, file:///folder")
     if "://" not in text:
         return _folder(text)
     parts = urlsplit(text)

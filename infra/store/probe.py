@@ -39,11 +39,12 @@ def read_format(store: Store) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(data)
-        found, mode = int(content["format"]), str(content["conditional_put"])
+        found = int(content["format"])
+        if found > FORMAT:  # what else stands there is not known here
+            raise StoreRefused(f"{store.url} has format {found}, this rushes knows up to {FORMAT}: use a newer rushes")
+        mode = str(content["conditional_put"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreRefused(f"{store.url}/{FORMAT_PATH} is not what rushes writes there") from error
-    if found > FORMAT:
-        raise StoreRefused(f"{store.url} has format {found}, this rushes knows up to {FORMAT}: use a newer rushes")
     if mode != store.options.conditional_put:
         raise StoreRefused(
             f'{store.url} is used with store.conditional_put = "{mode}", and the settings say '

@@ -29,7 +29,7 @@ class Fault(NamedTuple):
     Kinds: commit-unreadable, commit-newer (a later format), commit-key (it stands under another's name),
     commit-missing (a manifest counts on it), media-path (outside shots/), media-name (not this take's), media-missing,
     media-size, media-hash, media-unplayable, media-mismatch (plays, but other frames, size or rate),
-    manifest-unreadable, orphan (only with `strict`).
+    plan-unreadable (or what was added to it), manifest-unreadable, orphan (only with `strict`).
     """
 
     kind: str
@@ -88,7 +88,7 @@ def audit(
                 on_progress(seen)
     committed = committed_keys(store)
     for job_id in jobs.list_jobs(store) if job is None else [job]:
-        faults += _check_manifest(store, job_id, committed)
+        faults += _check_plan(store, job_id) + _check_manifest(store, job_id, committed)
     unknown = any(fault.kind == "commit-newer" for fault in faults)
     orphans = [] if unknown else sorted(path for path in present if path not in named)
     if job is None and not unknown:
@@ -188,6 +188,16 @@ def _check_content(films: _Films, path: str, media: dict[str, Any], suffix: str)
         wanted, got = float(media[key]), float(getattr(facts, key) or 0)
         if abs(wanted - got) > (0.01 if key == "fps" else 0):
             yield "media-mismatch", f"{key} is {got:g}, the commit says {wanted:g}"
+
+
+def _check_plan(store: Store, job_id: str) -> list[Fault]:
+    try:
+        read_takes(store, job_id)
+    except NotFound:  # the job was forgotten meanwhile
+        return []
+    except Damaged as error:
+        return [Fault("plan-unreadable", layout.plan_path(job_id), None, str(error))]
+    return []
 
 
 def _check_manifest(store: Store, job_id: str, committed: set[str]) -> list[Fault]:

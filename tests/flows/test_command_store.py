@@ -195,6 +195,16 @@ def test_jobs_lists_all_newest_last(job: Job, capsys: Any) -> None:
     assert job.planned.job_id in run(capsys, "jobs", job.out).out
 
 
+def test_a_damaged_job_hides_no_other(job: Job, capsys: Any) -> None:
+    job.planned.store.write(layout.plan_path("earlier"), b"PAR1")
+    ran = run(capsys, "jobs", job.out, "--json")
+    assert ran.code == 0 and "earlier cannot be read" in ran.err
+    damaged, other = ran.json["jobs"]
+    assert (damaged["job_id"], damaged["state"], damaged["exit"]) == ("earlier", "damaged", None)
+    assert other["job_id"] == job.planned.job_id and set(other) == set(damaged) - {"error"}
+    assert "damaged" in run(capsys, "jobs", job.out).out
+
+
 def test_jobs_of_an_empty_store(tmp_path: Path, capsys: Any) -> None:
     open_store(tmp_path / "out").probe()
     ran = run(capsys, "jobs", tmp_path / "out", "--json")

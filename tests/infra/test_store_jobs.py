@@ -181,3 +181,12 @@ def test_a_job_without_a_plan_is_none(store: Store) -> None:
     store.write(layout.lease_path("half"), b"{}")
     jobs.put_plan(store, "whole", plan())
     assert jobs.list_jobs(store) == ["whole"]
+
+
+def test_a_plan_is_compared_without_being_put(store: Store) -> None:
+    jobs.check_plan(store, "job", plan())
+    assert list(store.list()) == []
+    jobs.put_plan(store, "job", plan())
+    jobs.check_plan(store, "job", plan())
+    with pytest.raises(PlanDiffers, match="2 here"):
+        jobs.check_plan(store, "job", plan().slice(1))

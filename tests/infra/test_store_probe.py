@@ -110,6 +110,12 @@ def test_a_newer_or_strange_format_is_refused_before_anything_is_written(store: 
     assert [stat.path for stat in store.list()] == ["rushes.json"]
 
 
+def test_a_later_format_is_told_whatever_else_stands_there(store: Store) -> None:
+    store.write("rushes.json", b'{"format": 99, "conditional_put": null}')
+    with pytest.raises(StoreRefused, match="use a newer rushes"):
+        read_format(store)
+
+
 def test_looking_writes_nothing(store: Store) -> None:
     assert read_format(store) is None
     assert list(store.list()) == []

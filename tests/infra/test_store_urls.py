@@ -38,6 +38,8 @@ def test_a_bare_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "s3://bucket/a?versionId=1",
         "s3://bucket/a#b",
         "file://host/folder",
+        "file:/folder",
+        "file:folder",
         "zip::s3://bucket/a.zip",
         "simplecache::s3://bucket/a",
         f"s3://key:{SECRET}@bucket/a",

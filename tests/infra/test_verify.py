@@ -121,6 +121,17 @@ def test_orphans_are_listed_and_are_faults_when_strict(store: Store, takes: list
     assert [(fault.kind, fault.path) for fault in strict.faults] == [("orphan", path) for path in expected]
 
 
+def test_a_plan_or_an_addition_that_cannot_be_read_is_a_fault(store: Store, takes: list[Commit]) -> None:
+    row = {"show": "default", "shot_id": "a", "take": 1, "revision": "00000001", "spec_key": takes[0]["spec_key"]}
+    jobs.put_plan(store, "job", pa.Table.from_pylist([row]))
+    assert audit(store).faults == []
+    store.write(layout.addition_path("job", 1), b"PAR1")
+    assert [fault.kind for fault in audit(store).faults] == ["plan-unreadable"]
+    store.write(layout.plan_path("job"), b"")
+    (fault,) = audit(store).faults
+    assert (fault.kind, fault.path) == ("plan-unreadable", layout.plan_path("job")) and fault.detail
+
+
 def test_a_manifest_that_counts_on_a_commit_that_is_not_there(store: Store, takes: list[Commit]) -> None:
     keys = [commit["spec_key"] for commit in takes]
     jobs.put_plan(store, "job", pa.table({"spec_key": [*keys, OTHER, None]}))
