@@ -70,8 +70,22 @@ class Planned:
 
         if self.finals is not None:
             put_finals(self.store, self.job_id, self.finals)
-        standing = put_plan(self.store, self.job_id, self.plan.takes if self.first is None else self.first)
+        standing = put_plan(self.store, self.job_id, self._planned_first)
         return read_takes(self.store, self.job_id) if list_additions(self.store, self.job_id) else standing
+
+    def check(self) -> None:
+        """Whether `put` would be refused, without writing.
+
+        Raises:
+            PlanDiffers: the job has another plan. StoreError.
+        """
+        from infra.store.jobs import check_plan
+
+        check_plan(self.store, self.job_id, self._planned_first)
+
+    @property
+    def _planned_first(self) -> pa.Table:
+        return self.plan.takes if self.first is None else self.first
 
     @property
     def roots(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flows.planned import Part, Planned, cached_count
 from flows.report import ExitCode, GpuSeconds, JobReport, refusal_dict
@@ -64,18 +65,23 @@ def make_plan(
 
     Raises:
         CatalogError: it cannot be read, or lacks a required column, or there is no such preset.
-        Failure: a row was refused, with `strict` (exit 2).
-        StoreRefused, StoreUnavailable: the store cannot be listed.
+        Failure: a row was refused, with `strict` (exit 2), or the model's URL holds a password.
+        StoreRefused, StoreUnavailable: the store cannot be listed, or is of a later format.
     """
     from catalogs import plan, read
     from catalogs.drafts import LANCZOS, Draft
     from catalogs.keys import model_fields
-    from catalogs.uris import folder_of, given_place
+    from catalogs.uris import allowed_place, folder_of
     from flows.drafting import matched
     from infra.store import open_store
+    from infra.store.probe import read_format
     from model.facts import read_facts, resolve
 
     store = open_store(out, settings.store)
+    if model is not None and "://" in model and "@" in urlsplit(model).netloc:  # the plan would keep it
+        raise Failure("a model's URL with a user or password in it is refused", hint="Put keys into settings.")
+    with naming(store):  # of another program, or a later version: before a million rows are read
+        read_format(store)
     # By its absolute place, so that the same folder has the same name from wherever it is asked for.
     location = resolve(model or "default")
     facts = read_facts(location, storage_options=storage_options(location, settings.store))
@@ -84,7 +90,7 @@ def make_plan(
         access = storage_options(url, settings.store)
         digest = catalog_sha256(url, access)
         # Absolute: a rank that reads an input has another working folder.
-        allowed = [given_place(prefix).uri() for prefix in prefixes]
+        allowed = [allowed_place(prefix).uri() for prefix in prefixes]
         roots = allowed if catalog is None else [folder_of(catalog).uri(), *allowed]
         if part is not None and part.roots is not None:
             roots = list(part.roots)
@@ -191,6 +197,7 @@ def run(request: Request, output: Output) -> int:
 
     settings = Settings.load(request.config, farm=farm_flags(request))
     planned = plan_request(request, settings)
+    planned.check()
     exit_code = ExitCode.FAULTS if planned.plan.refused else ExitCode.DONE
     shapes = shapes_of(planned)
     report = JobReport(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flows.verbs.request import shot_bytes
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("rushes.plan")
 _NOT_ID = re.compile(r"[^A-Za-z0-9._-]+")
 _HASH_CHARACTERS = 12
+_ESCAPED = ("file://", "http://", "https://")
 
 
 @contextmanager
@@ -85,7 +86,10 @@ def job_id_of(catalog: str, digest: str, options: Mapping[str, Any], *, part: st
         options: what else changes the pictures; must be JSON.
         part: which part of the catalog's work this is, in a word.
     """
-    name = (urlsplit(catalog).path if "://" in catalog else catalog).replace("\\", "/").rstrip("/").rpartition("/")[2]
+    path = urlsplit(catalog).path if "://" in catalog else catalog
+    if catalog.startswith(_ESCAPED):  # one file has one name, however its URL is written; keys of a bucket are literal
+        path = unquote(path)
+    name = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
     stem = _NOT_ID.sub("-", Path(name).stem)
     more = f"-{part}" if part else ""
     stem = (stem.strip("-._")[: 127 - _HASH_CHARACTERS - len(more)] or "catalog") + more

@@ -199,6 +199,8 @@ def test_a_preset_is_for_the_rows_that_name_none(model: Path, tmp_path: Path, ca
         ("a/b/demo.parquet", "demo"),
         ("s3://bucket/nightly run.csv", "nightly-run"),
         ("https://host/x/Über.jsonl?sig=1", "ber"),
+        ("file:///a/nightly%20run.csv", "nightly-run"),
+        ("s3://bucket/nightly%20run.csv", "nightly-20run"),
         ("...parquet", "catalog"),
         ("¡¡.csv", "catalog"),
         ("x" * 300 + ".csv", "x" * 115),
@@ -401,3 +403,24 @@ def test_a_million_rows_stay_small_and_quick(model: Path, tmp_path: Path) -> Non
     peak_mb = int(done.stderr.splitlines()[-1]) / 1024
     assert peak_mb < 500, f"{peak_mb:.0f} MB"
     assert wall < 90, f"{wall:.0f} s"  # 30 s on a machine that does nothing else; 10 s of CPU
+
+
+def test_what_a_render_would_be_refused_for_is_told_by_the_plan(
+    catalog: Path, model: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+    planned = plan_into(out, catalog, model)
+    words = ("--out", out, "--model", model, "--job", planned.job_id, "--json")
+    assert run(capsys, "plan", catalog, *words).code == 0
+    other = write_catalog(tmp_path / "other.parquet", shots(2))
+    ran = run(capsys, "plan", other, *words)
+    assert ran.code == 2 and "already has another plan" in ran.json["error"]
+    (out / "rushes.json").write_text('{"format": 99}')
+    ran = run(capsys, "plan", catalog, *words)
+    assert ran.code == 2 and "use a newer rushes" in ran.json["error"]
+
+
+def test_a_prompt_that_is_not_utf8_is_a_refused_row(model: Path, tmp_path: Path, capsys: Any) -> None:
+    ran = run(capsys, "plan", "--prompt", "caf\udce9", "--out", tmp_path / "out", "--model", model, "--json")
+    assert ran.code == 1
+    assert [(row["column"], row["legal"]) for row in ran.json["rows"]["refused"]] == [("prompt", "text in UTF-8")]
