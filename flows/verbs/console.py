@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,8 +91,7 @@ class Output:
     def raw(self, text: str) -> None:
         """Text of the result as it is (a log), less its control characters; nothing where the result is JSON."""
         if not self.as_json:
-            sys.stdout.write(printable(text))
-            sys.stdout.flush()
+            _write(printable(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
         """A table of the result for people. A column named with a leading `>` is set to the right."""
@@ -116,8 +117,7 @@ class Output:
     def result(self, result: Mapping[str, Any]) -> None:
         """The JSON object, where --json asks for it."""
         if self.as_json:
-            sys.stdout.write(json.dumps(result, ensure_ascii=False, separators=(", ", ": "), allow_nan=False) + "\n")
-            sys.stdout.flush()
+            _write(json.dumps(result, ensure_ascii=False, separators=(", ", ": "), allow_nan=False) + "\n")
 
     def _print_table(
         self, stream: IO[str], columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None
@@ -136,4 +136,22 @@ class Output:
         from rich.console import Console
 
         wide = None if stream.isatty() else WIDE
-        return Console(file=stream, markup=False, highlight=False, emoji=False, width=wide)
+        console = Console(file=stream, markup=False, highlight=False, emoji=False, width=wide)
+        # rich would end the process with 1, which is for takes given up.
+        console.on_broken_pipe = partial(_unheard, stream)  # type: ignore[method-assign]
+        return console
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _unheard(sys.stdout)
+
+
+def _unheard(stream: IO[str]) -> None:
+    """The reader has gone (`rushes jobs … | head`): what is still said goes nowhere, and the exit code stays."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -217,8 +217,6 @@ def _read(path: Path, selection: Selection, conform: Fraction | None, edl_rate: 
 def _sound(
     bed: Path | None, voices: Sequence[str], duck: bool, loop: bool, fade_out: float, loudness: str, true_peak: float
 ) -> Sound | None:
-    if bed is None and not voices:
-        return None
     wanted = None
     if loudness.lower() != "off":
         try:
@@ -228,6 +226,8 @@ def _sound(
         if not -70 <= target <= -5:
             raise BadAudio(f"--loudness {loudness!r} is no loudness", "Give LUFS, -70 to -5, such as -23, or off.")
         wanted = Loudness(target=target, true_peak=true_peak)
+    if bed is None and not voices:
+        return None
     spoken = []
     for text in voices:
         found = None if Path(text).is_file() else _AT.fullmatch(text)

@@ -84,6 +84,8 @@ def select(
         shot, take, approve=approve, reject=reject, retake=retake, clear=clear, best=best, listed=listed,
         priority=priority is not None,
     )  # fmt: skip
+    if count != 1 and asked != "retake":
+        raise typer.BadParameter("--count goes with --retake.")
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = Settings.load(config)
     opened = open_for_reading(store, settings)

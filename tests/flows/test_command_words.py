@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import subprocess
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -154,3 +156,20 @@ def test_details_of_a_running_job() -> None:
     assert job_details(starting) == (0, "gangs are starting")
     assert job_details({**starting, "takes": {"committed": 2, "pending": 0}}) == (2, "")
     assert job_details({"following": "render-7, process 9"}) == (0, "following render-7, process 9")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_reader_that_has_gone_does_not_change_how_a_command_ends(as_json: bool) -> None:
+    """As in `rushes jobs STORE | head -1`: rich would end it with 1, which is for takes given up."""
+    code = (
+        "from flows.verbs.console import Output\n"
+        f"output = Output(as_json={as_json})\n"
+        "for _ in range(3):\n"
+        "    output.line('a line'); output.table(('a',), [('b',)]); output.raw('text'); output.result({'a': 1})\n"
+        "raise SystemExit(7)\n"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        done = subprocess.run([sys.executable, "-c", code], stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (7, "")

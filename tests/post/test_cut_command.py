@@ -88,6 +88,7 @@ def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
         (("--bed", "missing.wav"), "no sound file"),
         (("--bed", "/etc/hostname"), "cannot be read as sound"),
         (("--loudness", "loud", "--bed", "x.wav"), "no loudness"),
+        (("--loudness", "loud"), "no loudness"),
     ],
 )  # fmt: skip
 def test_what_is_refused_says_why(

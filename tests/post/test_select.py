@@ -122,6 +122,7 @@ def test_what_was_killed_before_it_queued_is_mended(capsys: Any, planned: Planne
         (["--shot", "s0", "--take", 7], "no take 7. It has: 1, 2"),
         (["--shot", "s2", "--take", 1], "is pending: there is nothing to approve yet"),
         (["--shot", "s0", "--retake", "--count", 101], "1 to 100"),
+        (["--shot", "s0", "--take", 1, "--count", 2], "--count goes with --retake"),
         (["--take", 1], "--take needs --shot"),
         (["--shot", "s0", "--approve"], "--approve needs --take"),
         (["--approve", "--reject", "--shot", "s0"], "exclude each other"),
