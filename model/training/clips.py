@@ -48,12 +48,13 @@ class Batch(NamedTuple):
     """Attributes:
     clean: latents (batch, channels, frames, height, width), fp32.
     words: token ids (batch, LENGTH), 0 after their ends.
-    told: (batch,), 1 where the caption names the motion.
+    named: (batch,), 1 where the caption says anything. told: (batch,), 1 where it names the motion.
     truth: what its tokens have to know.
     """
 
     clean: Tensor
     words: Tensor
+    named: Tensor
     told: Tensor
     truth: Truth
 
@@ -111,28 +112,28 @@ class Clips:
         count = max(2, tokens // (frames * height * width // 4))
         index = torch.from_numpy(rng.integers(len(shelf.latents), size=count)).to(self.device)
         clean = shelf.latents[index, :, first : first + frames].float()
-        words, told = self._captions(rng, shelf, index)
+        words, named = self._captions(rng, shelf, index)
         shown = truth(_of(shelf.known, index), (frames, height // 2, width // 2), first)
-        return Batch(clean, words, told * (not still), shown)
+        return Batch(clean, words, named, named * (not still), shown)
 
     def _windows_of(self, rng: np.random.Generator, shelf: Shelf, count: int) -> Batch:
         index = shelf.single[torch.from_numpy(rng.integers(len(shelf.single), size=count)).to(self.device)]
         low, high = shelf.known.window[index].unbind(1)
         corners = low + (torch.from_numpy(rng.random((count, 2))).to(self.device) * (high - low + 1)).long()
         clean = cut_windows(shelf.latents[index].permute(0, 2, 3, 4, 1), 2 * corners, (2 * WINDOW, 2 * WINDOW))
-        words, told = self._captions(rng, shelf, index)
+        words, named = self._captions(rng, shelf, index)
         shown = truth(_of(shelf.known, index), (1, WINDOW, WINDOW), windows=corners)
-        return Batch(clean.permute(0, 4, 1, 2, 3).float(), words, 0 * told, shown)
+        return Batch(clean.permute(0, 4, 1, 2, 3).float(), words, named, 0 * named, shown)
 
     def _captions(self, rng: np.random.Generator, shelf: Shelf, index: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids (batch, length), and 1 where they say anything."""
         draw = rng.random((2, len(index)))
         which = np.where(draw[0] < DENSE_SHARE, 0, rng.integers(1, shelf.words.shape[1], size=len(index)))
         words = shelf.words[index, torch.from_numpy(which).to(self.device)].clone()
-        told = torch.from_numpy((draw[1] >= EMPTY_CAPTION_SHARE).astype(np.float32)).to(self.device)
+        named = torch.from_numpy((draw[1] >= EMPTY_CAPTION_SHARE).astype(np.float32)).to(self.device)
         empty = torch.zeros_like(words[0])
         empty[: len(self.nothing)] = self.nothing
-        return torch.where(told[:, None] > 0, words, empty), told
+        return torch.where(named[:, None] > 0, words, empty), named
 
 
 def _of(about: Known, index: Tensor) -> Known:

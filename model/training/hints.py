@@ -4,8 +4,9 @@ Rotary embeddings tell tokens only how far apart they are. At high noise, where 
 token sees nothing that would tell it where in the frame it is itself; and without that, the word for a direction says
 nothing about where to draw. A model finds its way out, from how attention ends at the borders, but only after
 thousands of steps in which direction counts for nothing. So a few blocks are read out by a linear layer each, and
-have to know: the token's own place, the velocity that the caption asks for, the centre of the shape in its frame, and
-which of the token's pixels the shape covers, without which circles and squares stay alike for as long.
+have to know: the token's own place, the velocity that the caption asks for, what the thing on the token's side of the
+frame looks like by the caption (else of two things either gets the attributes of both), the centre of the shape in its
+frame, and which of the token's pixels the shape covers, without which circles and squares stay alike for as long.
 The read-outs are thrown away after training; the transformer itself stays Wan's to the last weight.
 """
 
@@ -20,15 +21,16 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 from model.training.given import Grid
-from model.training.world import SPEED_PER_SECOND, Scene, coverage, on_screen
+from model.training.world import COLORS, KINDS, SIZES, SPEED_PER_SECOND, Scene, coverage, on_screen
 from model.transformer import Transformer
 
 TOKEN_SIDE = 16  # pixels: patches of 2 x 2 latents, each of 8 x 8 pixels
 WINDOW = 5  # of a window's sides, in tokens; a large thing has 51 pixels
 # Which block is read for what, from the first; each can build on the one before.
-BLOCKS = {"place": 1, "velocity": 2, "centre": 3, "outline": 4}
+BLOCKS = {"place": 1, "velocity": 2, "looks": 2, "centre": 3, "outline": 4}
+LOOKS = (*KINDS, *COLORS, *SIZES)
 OUTLINE_SIDE = 8  # the outline is told at half the resolution of the picture
-WIDTHS = {"place": 3, "velocity": 2, "centre": 2, "outline": OUTLINE_SIDE**2}
+WIDTHS = {"place": 3, "velocity": 2, "looks": len(LOOKS), "centre": 2, "outline": OUTLINE_SIDE**2}
 
 
 class Hints(nn.Module):
@@ -50,10 +52,10 @@ class Hints(nn.Module):
 
         return keep
 
-    def losses(self, told: Tensor, target: Truth) -> dict[str, Tensor]:
+    def losses(self, named: Tensor, told: Tensor, target: Truth) -> dict[str, Tensor]:
         """Mean squared errors, by name, of what the blocks knew in the transformer's last forward pass.
 
-        told: (batch,), 1 where the caption names the motion.
+        named: (batch,), 1 where the caption says anything. told: (batch,), 1 where it names the motion.
         """
         targets = target._asdict()
         # Taken out: what is kept would keep its gradients' graph.
@@ -62,6 +64,7 @@ class Hints(nn.Module):
         }
         # Several things have no one velocity or centre.
         errors["velocity"] = errors["velocity"] * (told * target.alone)[:, None, None]
+        errors["looks"] = errors["looks"] * (named * target.lasting)[:, None, None]
         errors["centre"] = errors["centre"] * target.alone[:, None, None]
         return {name: error.mean() for name, error in errors.items()}
 
@@ -74,7 +77,9 @@ class Known(NamedTuple):
         centre: of the first thing, (clips, latent frames, 2) as (x, y) in -1..1. A clip's first latent frame is one
             picture and each further one four, whose mean counts; so it is with outlines.
         outline: how much of each spot things cover, (clips, latent frames, height and width in tokens, spots), uint8.
+        looks: what the thing on the left and the one on the right look like, (clips, 2, words of `LOOKS`), uint8.
         alone: (clips,) uint8, 1 where a clip shows one thing that moves as one word says.
+        lasting: (clips,) uint8, 1 where `looks` holds from the first frame to the last.
         things: (clips,) uint8, how many it shows.
         window: (clips, 2, 2), the lowest and the highest (y, x), in tokens, at which a window of `WINDOW` tokens holds
             the first frame's first thing whole.
@@ -83,7 +88,9 @@ class Known(NamedTuple):
     velocity: Tensor
     centre: Tensor
     outline: Tensor
+    looks: Tensor
     alone: Tensor
+    lasting: Tensor
     things: Tensor
     window: Tensor
 
@@ -94,7 +101,9 @@ def known(scenes: Sequence[Scene]) -> Known:
         torch.from_numpy(np.stack([_velocity(scene) for scene in scenes])),
         torch.from_numpy(np.stack([_centres(scene) for scene in scenes])),
         torch.from_numpy(np.stack([_outline(scene) for scene in scenes])),
+        torch.from_numpy(np.stack([_looks(scene) for scene in scenes])),
         torch.tensor([scene.alone for scene in scenes], dtype=torch.uint8),
+        torch.tensor([_lasting(scene) for scene in scenes], dtype=torch.uint8),
         torch.tensor([len(scene.things) for scene in scenes], dtype=torch.uint8),
         torch.from_numpy(np.stack([_window(scene) for scene in scenes])),
     )
@@ -105,14 +114,17 @@ class Truth(NamedTuple):
 
     Attributes:
         place: (1, tokens, 3). velocity: (batch, 1, 2). centre: (batch, tokens, 2). outline: (batch, tokens, spots).
-        alone: (batch,), 1 where a clip shows one thing that moves as one word says.
+        looks: (batch, tokens, words of `LOOKS`), of the thing on the token's side.
+        alone, lasting: (batch,), as in `Known`.
     """
 
     place: Tensor
     velocity: Tensor
     centre: Tensor
     outline: Tensor
+    looks: Tensor
     alone: Tensor
+    lasting: Tensor
 
 
 def truth(clips: Known, grid: Grid, first: int = 0, windows: Tensor | None = None) -> Truth:
@@ -124,6 +136,7 @@ def truth(clips: Known, grid: Grid, first: int = 0, windows: Tensor | None = Non
     """
     frames, height, width = grid
     centre = clips.centre[:, first : first + frames]
+    right = torch.arange(width, device=centre.device) >= width / 2
     outline = clips.outline[:, first : first + frames]
     if windows is not None:
         whole = torch.tensor(outline.shape[3:1:-1], device=centre.device)
@@ -135,7 +148,9 @@ def truth(clips: Known, grid: Grid, first: int = 0, windows: Tensor | None = Non
         rearrange(clips.velocity, "b c -> b 1 c"),
         repeat(centre, "b t c -> b (t h w) c", h=height, w=width),
         rearrange(outline.float() / 255, "b t h w c -> b (t h w) c"),
+        repeat(clips.looks[:, right.long()].float(), "b w c -> b (t h w) c", t=frames, h=height),
         clips.alone.float(),
+        clips.lasting.float(),
     )
 
 
@@ -152,6 +167,18 @@ def places(grid: Grid) -> Tensor:
     """Each token's own place, (frames, height, width, 3) as (t, y, x), each in -1..1."""
     axes = [(torch.arange(count) + 0.5) / count * 2 - 1 for count in grid]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+def _looks(scene: Scene) -> np.ndarray:
+    things = sorted(scene.things, key=lambda thing: thing.motion.start[0]) if len(scene.things) == 2 else scene.things
+    sides = (things[0], things[-1])
+    words = [{thing.kind, thing.color, thing.size} for thing in sides]
+    return np.array([[word in said for word in LOOKS] for said in words], np.uint8)
+
+
+def _lasting(scene: Scene) -> bool:
+    """Whether each side keeps its thing and that its looks, as captions tell of them."""
+    return not scene.events and scene.push is None and all(thing.kind in KINDS for thing in scene.things)
 
 
 def _window(scene: Scene) -> np.ndarray:

@@ -44,7 +44,7 @@ TEXT_LENGTH = 512  # Wan's: pads are zero states and take part in cross-attentio
 # Share of the batches that are stills, at a run's first step and its last: what a thing looks like is learnt from many
 # stills sooner than from few clips, and what moves needs clips (images first, then both, as large models are trained).
 STILL_SHARES = (0.9, 0.1)
-HINT_WEIGHTS = {"place": 0.2, "velocity": 0.2, "centre": 0.2, "outline": 2.0}
+HINT_WEIGHTS = {"place": 0.2, "velocity": 0.2, "looks": 1.0, "centre": 0.2, "outline": 2.0}
 FIGURES = ("flow", *HINT_WEIGHTS)
 TOKENS = 3200  # of a batch: many short clips or a few long ones
 ONE_GIVING = 32  # clips of a batch that share one mask of given tokens, at most
@@ -111,8 +111,9 @@ class FlowObjective(nn.Module):
         self.transformer, self.hints = model.transformer, model.hints
 
     def forward(
-        self, clean: Tensor, noise: Tensor, sigma: Tensor, states: Tensor, multiplicity: Tensor, told: Tensor,
-        place: Tensor, velocity: Tensor, centre: Tensor, outline: Tensor, alone: Tensor, known: Tensor | None = None,
+        self, clean: Tensor, noise: Tensor, sigma: Tensor, states: Tensor, multiplicity: Tensor, named: Tensor,
+        told: Tensor, place: Tensor, velocity: Tensor, centre: Tensor, outline: Tensor, looks: Tensor, alone: Tensor,
+        lasting: Tensor, known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Returns the sum to go down on, and its parts in the order of `FIGURES`.
 
@@ -120,7 +121,7 @@ class FlowObjective(nn.Module):
             clean, noise: latents (batch, channels, frames, height, width).
             sigma: noise levels (batch,) of the tokens that are not given.
             states, multiplicity: of `encode_text`.
-            told: (batch,), 1 where the caption names the motion. place, velocity, centre, outline, alone: of `Truth`.
+            named, told: of `Batch`. place to lasting: of `Truth`.
             known: (batch, frames, height, width) in tokens, 1 where they are given; None: nothing is.
         """
         grid = (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2)
@@ -133,7 +134,8 @@ class FlowObjective(nn.Module):
         gpu = clean.device.type != "cpu"
         with torch.autocast(clean.device.type, torch.bfloat16, enabled=gpu, cache_enabled=False):
             predicted = self.transformer(noisy, sigma * 1000, states, encoder_multiplicity=multiplicity, known=known)
-            hints = self.hints.losses(told, Truth(place, velocity, centre, outline, alone))
+            shown = Truth(place, velocity, centre, outline, looks, alone, lasting)
+            hints = self.hints.losses(named, told, shown)
         covered = (outline > 0).any(dim=-1) & (sigma < THING_BELOW)[:, None]
         more = rearrange(1 + THING_WEIGHT * covered.float(), "b (t h w) -> b t h w", t=grid[0], h=grid[1])
         weight = weight * repeat(more, "b t h w -> b 1 t (h p) (w q)", p=2, q=2)
@@ -154,7 +156,7 @@ def flow_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one batch, by a `FlowObjective`, and its parts by name. What is random follows from the seed."""
     rng = np.random.default_rng(seed)
-    clean, words, told, shown = clips.sample(rng, tokens, still=bool(rng.random() < still_share))
+    clean, words, named, told, shown = clips.sample(rng, tokens, still=bool(rng.random() < still_share))
     device, batch = clean.device, len(clean)
     noise_rng = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     sigma = sample_times(noise_rng, batch, shift)
@@ -162,7 +164,7 @@ def flow_loss(
     known = draw_masks(rng, (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2), batch)
     given = () if known is None else (known.to(device),)
     states, multiplicity = encode_text(model.text_encoder, words)
-    total, figures = objective(clean, noise, sigma, states, multiplicity, told, *shown, *given)
+    total, figures = objective(clean, noise, sigma, states, multiplicity, named, told, *shown, *given)
     return total, dict(zip(FIGURES, figures.detach().clone(), strict=True))
 
 

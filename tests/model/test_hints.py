@@ -7,7 +7,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from model.training.hints import WINDOW, Hints, known, places, truth
+from model.training.hints import LOOKS, WINDOW, Hints, known, places, truth
 from model.training.world import SPEED_PER_SECOND, Scene, coverage, on_screen, sample_scene
 from model.transformer import Transformer, TransformerConfig
 
@@ -79,6 +79,27 @@ def test_a_window_shows_its_part_of_the_truth() -> None:
         torch.testing.assert_close(window, frame)
 
 
+def test_tokens_know_what_stands_on_their_side() -> None:
+    rng = np.random.default_rng(4)
+    given = [sample_scene(rng, 96, 64, 17, shares={"two": 1.0}) for _ in range(20)]
+    shown = truth(known(given), GRID)
+    told = rearrange(shown.looks, "b (t h w) c -> b t h w c", t=5, h=4, w=6)
+    for scene, looks in zip(given, told, strict=True):
+        by_side = sorted(scene.things, key=lambda thing: thing.motion.start[0])
+        for side, thing in zip((looks[:, :, :3], looks[:, :, 3:]), by_side, strict=True):
+            said = {word for word, value in zip(LOOKS, side[0, 0, 0].tolist(), strict=True) if value}
+            assert said == {thing.kind, thing.color, thing.size}
+            assert bool((side == side[0, 0, 0]).all())
+    assert bool(shown.lasting.all())
+
+
+def test_looks_that_do_not_last_are_not_asked_for() -> None:
+    rng = np.random.default_rng(5)
+    for family, lasts in (("one", True), ("count", True), ("turning", False), ("contact", False), ("occlusion", False)):
+        given = [sample_scene(rng, 96, 64, 17, shares={family: 1.0}) for _ in range(5)]
+        assert known(given).lasting.tolist() == [lasts] * 5, family
+
+
 def test_a_window_holds_its_thing_whole_wherever_it_stands() -> None:
     rng = np.random.default_rng(3)
     for width, height in ((128, 128), (160, 96), (96, 160)):
@@ -98,7 +119,7 @@ def test_scenes_of_several_things_have_no_one_velocity_or_centre() -> None:
     rng = np.random.default_rng(2)
     pair = [sample_scene(rng, 96, 64, 17, shares={"two": 1.0}) for _ in range(2)]
     transformer(torch.randn(2, 16, 5, 8, 12), torch.full((2,), 900.0), torch.randn(2, 4, 8))
-    losses = hints.losses(torch.ones(2), truth(known(pair), GRID))
+    losses = hints.losses(torch.ones(2), torch.ones(2), truth(known(pair), GRID))
     assert losses["velocity"].item() == losses["centre"].item() == 0 < losses["outline"].item()
 
 
@@ -110,11 +131,12 @@ def test_hints_teach_the_blocks_and_leave_with_them() -> None:
     given, told = scenes(3), torch.tensor([1.0, 0.0, 0.0])
     rest = (torch.full((3,), 900.0), torch.randn(3, 4, 8))
     transformer(torch.randn(3, 16, 5, 8, 12, generator=torch.Generator().manual_seed(1)), *rest)
-    losses = hints.losses(told, truth(known(given), GRID))
-    assert set(losses) == {"place", "velocity", "centre", "outline"}
+    losses = hints.losses(torch.ones(3), told, truth(known(given), GRID))
+    assert set(losses) == {"place", "velocity", "looks", "centre", "outline"}
     sum(losses.values()).backward()
     taught = transformer.blocks[1].self_attention.to_q.weight.grad
     assert taught is not None and taught.abs().sum() > 0
     transformer(torch.randn(3, 16, 5, 8, 12, generator=torch.Generator().manual_seed(1)), *rest)
-    untold = hints.losses(torch.zeros(3), truth(known(given), GRID))
-    assert untold["velocity"].item() == 0 and untold["place"].item() == losses["place"].item()
+    untold = hints.losses(torch.zeros(3), torch.zeros(3), truth(known(given), GRID))
+    assert untold["velocity"].item() == untold["looks"].item() == 0 < losses["looks"].item()
+    assert untold["place"].item() == losses["place"].item()
