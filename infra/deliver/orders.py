@@ -41,6 +41,7 @@ class Item:
     """A finished take or a cut, as the store tells it. fps: None for a still. fields: for templates and slates.
 
     cuts: frames at which another shot begins. cards: those of them, or 0, at which something without a subject does.
+    titles: frames of title cards, from the first to the one behind the last.
     """
 
     kind: Literal["take", "cut"]
@@ -56,6 +57,7 @@ class Item:
     commits: Sequence[Mapping[str, Any]] = ()
     cuts: Sequence[int] = ()
     cards: Sequence[int] = ()
+    titles: Sequence[tuple[int, int]] = ()
 
     @property
     def title(self) -> str:
@@ -162,12 +164,25 @@ def cut_item(store: Store, name: str) -> Item:
         return Item(
             "cut", film["path"], film["sha256"], int(film["width"]), int(film["height"]), int(film["frames"]),
             _rate(film["fps"]), fields, ["mp4"], None, _cut_commits(store, record), cuts, cards,
+            _titles(parts),
         )  # fmt: skip
     except NotFound as error:
         there = sorted(store.folders(layout.CUTS))
         raise DeliverError(f"{store.url} has no cut {name}. It has: {', '.join(there[:8]) or 'none'}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DeliverError(f"{path} cannot be read as a cut: {type(error).__name__}: {error}") from error
+
+
+def _titles(parts: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """Frames of the title cards of a cut; where the next part comes in over one, it has the picture."""
+    begins = [int(part["record_in"]) for part in parts[1:]]
+    ends = [min(int(part["record_out"]), after) for part, after in zip(parts[:-1], begins, strict=True)]
+    ends += [int(part["record_out"]) for part in parts[-1:]]
+    return [
+        (int(part["record_in"]), end)
+        for part, end in zip(parts, ends, strict=True)
+        if part.get("kind") == "title" and int(part["record_in"]) < end
+    ]
 
 
 def _day(when: Any) -> str | None:

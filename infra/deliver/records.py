@@ -57,6 +57,7 @@ def key_of(job: Job, sha256: str, audio_sha256: str | None, tool: str) -> str:
         "profile": job.profile.model_dump(mode="json"),
         "fields": {name: str(value) for name, value in sorted(job.source.fields.items())} if drawn else None,
         "font": hashlib.sha256(job.font.data).hexdigest() if drawn else None,
+        "titles": job.source.titles if job.profile.frame.fit != "contain" and job.source.titles else None,
         "scaler": job.scaler,
         "ffmpeg": tool,
     }

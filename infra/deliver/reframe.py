@@ -14,10 +14,13 @@ import ffmpeg as graph
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.deliver.cards import Smaller
 from infra.deliver.tool import Tools
 from infra.media.track import track_subject
 
 Boxes = NDArray[np.float64]
+MOVED: Final = "crop@window"
+"""The filter that `Window.commands` move: by its own name, for there may be others of its kind."""
 _SMOOTH_S: Final = 0.5  # standard deviation of the smoothing: a camera operator's hand, not the subject's every step
 
 
@@ -26,7 +29,7 @@ class Window:
     """Where the window's upper left corner is, in pixels of the scaled picture, per frame.
 
     scaled: (width, height) that the picture is scaled to before; size: of the window; kept: share of the subject's
-    box, over all frames, that is inside; None without a track. how: for people.
+    box, over all frames, that is inside; None without a track. how: for people. smaller: title cards that are not cut.
     """
 
     scaled: tuple[int, int]
@@ -34,11 +37,15 @@ class Window:
     corners: NDArray[np.int64]
     kept: float | None
     how: str
+    smaller: Smaller | None = None
 
     @property
     def told(self) -> dict[str, Any]:
         """For the record."""
-        return {"around": self.how, "subject_kept": None if self.kept is None else round(self.kept, 4)}
+        told = {"around": self.how, "subject_kept": None if self.kept is None else round(self.kept, 4)}
+        if self.smaller is None:
+            return told
+        return told | {"cards": [list(frames) for frames in self.smaller.ranges], "cards_to": list(self.smaller.scaled)}
 
     def commands(self, rate: Fraction, start: int = 0, end: int | None = None) -> str:
         """For ffmpeg's sendcmd: the corners of frames `start` to `end`, counted from `start`, where they change."""
@@ -48,7 +55,7 @@ class Window:
             if before is not None and (x, y) != before:
                 # half a frame early, so that no rounding of times makes it a frame late
                 at = float((Fraction(number) - Fraction(1, 2)) / rate)
-                lines.append(f"{at:.6f} crop x {x}, crop y {y};")
+                lines.append(f"{at:.6f} {MOVED} x {x}, {MOVED} y {y};")
             before = x, y
         return "\n".join(lines) + "\n"
 

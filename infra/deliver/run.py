@@ -133,7 +133,7 @@ def _job(order: Order, ways: Ways, path: Path, fetched: _Fetched | None) -> Job:
     if audio is None and fetched is not None and found is not None and found.sound is not None:
         audio = fetched.path
     fields = {**item.fields, "locale": order.locale}
-    source = Source(path, found, fields, audio, (item.width, item.height), item.cuts, item.cards)
+    source = Source(path, found, fields, audio, (item.width, item.height), item.cuts, item.cards, item.titles)
     return Job(
         source=source, profile=order.profile, name=order.name, font=ways.font, tools=ways.tools,
         captions=order.captions, scaler=ways.scaler, workers=ways.workers, chunk_s=ways.chunk_s,

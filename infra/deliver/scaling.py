@@ -50,6 +50,9 @@ def _placed(
     width, height = size
     for number, frame in enumerate(frames):
         if window is not None:
+            if window.smaller is not None and window.smaller.inside(number, number + 1):
+                yield window.smaller.place(frame)
+                continue
             x, y = window.corners[number].tolist()
             yield frame[y : y + height, x : x + width]
         elif inner == size:

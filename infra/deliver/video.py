@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
 import ffmpeg as graph
 
+from infra.deliver.cards import fitted
 from infra.deliver.drawing import Text, caption_texts, clock_texts, note_text, slate_text, write_ass
 from infra.deliver.profiles import Video
-from infra.deliver.reframe import Window, follow, track
+from infra.deliver.reframe import MOVED, Window, follow, track
 from infra.deliver.work import Job, Shape
 from infra.media.upscale import LANCZOS
 
@@ -51,7 +53,12 @@ class Drawn:
             boxes = _resampled(boxes, shape.programme, film.fps / shape.rate)
             cuts = [round(cut * shape.rate / film.fps) for cut in cuts]
         size = film.width, film.height
-        return follow(boxes, shape.programme, shape.rate, source=size, size=shape.size, cuts=cuts)
+        window = follow(boxes, shape.programme, shape.rate, source=size, size=shape.size, cuts=cuts)
+        smaller = fitted(
+            source.path, source.titles, scaled=window.scaled, size=window.size, rate=film.fps, new=shape.rate,
+            folder=self._folder, tools=self.job.tools,
+        )  # fmt: skip
+        return replace(window, smaller=smaller)
 
     def _texts(self) -> list[Text]:
         job, shape, fields = self.job, self.shape, self.job.source.fields
@@ -71,6 +78,11 @@ class Drawn:
             parts += [f"{name} {fields[name]}" for name in ("take", "seed") if fields.get(name) is not None]
             texts.append(note_text("  ".join(parts)))
         return texts
+
+    def cards(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Frames of title cards that are shown smaller, within these frames and counted from `start`."""
+        smaller = None if self.window is None else self.window.smaller
+        return [] if smaller is None else smaller.inside(start, end)
 
     def commands(self, start: int, end: int) -> Path | None:
         """The file that moves the window in these frames; None where it stands still."""
@@ -178,21 +190,35 @@ def _interpolated(stream: Any, shape: Shape) -> Any:
 
 def _sized(stream: Any, drawn: Drawn, start: int, end: int) -> Any:
     film, (width, height) = drawn.job.source.film, drawn.shape.size
+    shape = drawn.shape
     if upscaled(drawn.job, drawn.shape):  # done before: what comes in has the size already
         return stream.filter("setsar", "1")
+    cards, whole = drawn.cards(start, end), stream
+    if cards:
+        both = stream.filter_multi_output("split", 2)
+        stream, whole = both[0], both[1]
     inner = inner_size((film.width, film.height), (width, height))
     if drawn.window is not None:
         inner = drawn.window.scaled
     if inner != (film.width, film.height):
-        stream = stream.filter("zscale", w=inner[0], h=inner[1], filter="lanczos", dither="ordered", **_LIMITED)
+        stream = _scaled(stream, inner)
     if drawn.window is not None:
         if (commands := drawn.commands(start, end)) is not None:
             stream = stream.filter("sendcmd", filename=str(commands))
         x, y = drawn.window.corners[min(start, len(drawn.window.corners) - 1)].tolist()
-        stream = stream.filter("crop", width, height, x, y, exact=1)
+        stream = stream.filter(MOVED, width, height, x, y, exact=1)
     elif inner != (width, height):
         stream = stream.filter("pad", width, height, "(ow-iw)/2", "(oh-ih)/2", color="black")
-    return stream.filter("setsar", "1")
+    stream = stream.filter("setsar", "1")
+    if cards and drawn.window is not None and (smaller := drawn.window.smaller) is not None:
+        over = smaller.filtered(_scaled(whole, smaller.scaled)).filter("setsar", "1")
+        shown = "+".join(f"between(n,{low},{high - 1})" for low, high in cards)
+        stream = counted(graph.filter([stream, over], "overlay", 0, 0, enable=shown), shape.rate)
+    return stream
+
+
+def _scaled(stream: Any, size: tuple[int, int]) -> Any:
+    return stream.filter("zscale", w=size[0], h=size[1], filter="lanczos", dither="ordered", **_LIMITED)
 
 
 def _padded(stream: Any, shape: Shape) -> Any:

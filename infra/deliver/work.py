@@ -24,6 +24,7 @@ class Source:
 
     audio: the file that its sound comes from (the film itself, or another), None where it has none.
     cuts: frames at which another shot begins. cards: those of them, or 0, at which something without a subject does.
+    titles: frames of title cards, from the first to the one behind the last.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Source:
     size: tuple[int, int] = (0, 0)
     cuts: Sequence[int] = ()
     cards: Sequence[int] = ()
+    titles: Sequence[tuple[int, int]] = ()
 
     @property
     def film(self) -> Look:
