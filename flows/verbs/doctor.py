@@ -48,7 +48,17 @@ def doctor(
     """What this machine, its programs and a store can do; 1 if something does not work."""
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     findings: list[Finding] = []
-    checks = [python, names, packages, machine, ffmpeg, accelerators, default_model, prefect, settings_of(config)]
+    checks = [
+        python,
+        names,
+        packages,
+        machine,
+        ffmpeg,
+        accelerators,
+        default_model,
+        prefect_of(config),
+        settings_of(config),
+    ]
     if store is not None:
         checks.append(store_of(store, config))
     for check in checks:
@@ -193,21 +203,23 @@ def default_model() -> Iterator[Finding]:
     yield Finding("default model", "ok", f"{facts['name']}: {clip} ({', '.join(facts['tasks'])})")
 
 
-def prefect() -> Iterator[Finding]:
-    """Where runs are recorded."""
-    from flows.server import configured_url, prefect_home, running_dashboard
+def prefect_of(config: str | None) -> Callable[[], Iterator[Finding]]:
+    """A check of where runs are recorded, as the settings say."""
 
-    if (url := configured_url()) is not None:
-        yield Finding("Prefect", "ok", f"{url} (PREFECT_API_URL or profile)")
-    elif (dashboard := running_dashboard()) is not None:
-        yield Finding("Prefect", "ok", f"dashboard at {dashboard.ui_url}")
-    else:
-        yield Finding(
-            "Prefect",
-            "ok",
-            f"an embedded server on {prefect_home()} for the time of a job",
-            "To watch: rushes dashboard",
-        )
+    def prefect() -> Iterator[Finding]:
+        from flows.server import configured_url, prefect_home, running_dashboard
+        from infra.settings import Settings
+
+        own = Settings.load(config).prefect.api_url
+        if (url := configured_url(own)) is not None:
+            yield Finding("Prefect", "ok", f"{url} ({'prefect.api_url' if own else 'PREFECT_API_URL or profile'})")
+        elif (dashboard := running_dashboard()) is not None:
+            yield Finding("Prefect", "ok", f"dashboard at {dashboard.ui_url}")
+        else:
+            where = f"an embedded server on {prefect_home()} for the time of a job"
+            yield Finding("Prefect", "ok", where, "To watch: rushes dashboard")
+
+    return prefect
 
 
 def settings_of(config: str | None) -> Callable[[], Iterator[Finding]]:

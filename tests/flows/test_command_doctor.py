@@ -62,6 +62,30 @@ def test_dashboard_check_says_that_none_runs(at: Path, capsys: Any) -> None:
     assert (ran.code, ran.json) == (1, {"format": 1, "running": False})
 
 
+@pytest.mark.parametrize(
+    ("flags", "place"),
+    [((), ("0.0.0.0", 4301)), (("--port", "4302"), ("0.0.0.0", 4302)), (("--host", "::1"), ("::1", 4301))],
+)
+def test_dashboard_listens_where_settings_and_then_flags_say(
+    at: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], place: tuple[str, int]
+) -> None:
+    def serve(*, host: str, port: int, on_ready: object) -> int:
+        places.append((host, port))
+        return 0
+
+    places: list[tuple[str, int]] = []
+    monkeypatch.setattr("flows.server.serve_dashboard", serve)
+    (at / "rushes.toml").write_text("[prefect]\nhost = '0.0.0.0'\nport = 4301\n")
+    assert run(capsys, "dashboard", *flags).code == 0
+    assert places == [place]
+
+
+def test_doctor_names_the_api_of_the_settings(at: Path) -> None:
+    (at / "rushes.toml").write_text("[prefect]\napi_url = 'http://prefect:4200/api'\n")
+    (found,) = doctor.prefect_of(None)()
+    assert found.found == "http://prefect:4200/api (prefect.api_url)"
+
+
 def test_dashboard_runs_until_it_is_told_to_stop(run_cli: RunCli, tmp_path: Path) -> None:
     environment = {"PREFECT_HOME": str(tmp_path / "prefect")}
     process = run_cli.start("dashboard", "--json", env=environment)
