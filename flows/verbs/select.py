@@ -92,6 +92,7 @@ def select(
     takes = JobTakes(opened, choose_job(opened, job))
     facts = _facts(takes, settings)
     queued: list[dict[str, Any]] = []
+    unread = 0
     with half_done():
         try:
             for mended in queue_forgotten(opened, takes.job_id, facts):
@@ -100,7 +101,7 @@ def select(
             output.note(f"A retake that was asked for cannot be queued: {error}")
         shots = takes.refresh()
         if asked == "best":
-            _choose_best(takes, shots, _whose(who), note, output)
+            unread = _choose_best(takes, shots, _whose(who), note, output)
         elif asked == "priority":
             assert shot is not None and priority is not None
             found = _shot(shots, shot)
@@ -114,11 +115,12 @@ def select(
             queued = [{"show": found.show, "shot_id": found.shot_id, "take": number} for number in numbers]
         before, shots = shots, takes.refresh()
     _tell_reopened(takes, before, shots, output)
-    _print(takes, shots if shot is None else [_shot(shots, shot)], queued, output, listed=asked == "list")
+    code = ExitCode.FAULTS if unread else ExitCode.DONE
+    _print(takes, shots if shot is None else [_shot(shots, shot)], queued, output, code, listed=asked == "list")
     if queued:
         again = shlex.join(["rushes", "retry", opened.url, "--job", takes.job_id])
         output.note(f"A job that runs now renders it by itself; else: {again}")
-    return ExitCode.DONE
+    return code
 
 
 def _asked(shot: str | None, take: int | None, **wanted: bool) -> str:
@@ -219,12 +221,16 @@ def _act(
     return done.queued
 
 
-def _choose_best(takes: JobTakes, shots: list[ShotView], who: str, note: str, output: Output) -> None:
-    """Chooses where nobody did. A shot of which another take was asked for still waits."""
+def _choose_best(takes: JobTakes, shots: list[ShotView], who: str, note: str, output: Output) -> int:
+    """Chooses where nobody did. A shot of which another take was asked for still waits.
+
+    Returns how many shots have a decision that cannot be read: it is left as it is, and costs no other shot.
+    """
     from flows.review.choosing import decide
     from infra.store.decisions import Conflict, TakeName
+    from infra.store.errors import Damaged
 
-    chosen = 0
+    chosen = unread = 0
     for shot in shots:
         found = shot.goes_on
         if found is None or found.by == "people" or shot.state == "retake":
@@ -238,7 +244,11 @@ def _choose_best(takes: JobTakes, shots: list[ShotView], who: str, note: str, ou
             chosen += 1
         except Conflict as error:  # somebody has chosen by hand meanwhile, which is as good
             output.note(str(error))
+        except Damaged as error:
+            output.error(str(error))
+            unread += 1
     output.note(f"{plural(chosen, 'shot')} got their best take.")
+    return unread
 
 
 def _tell_reopened(takes: JobTakes, before: list[ShotView], after: list[ShotView], output: Output) -> None:
@@ -254,13 +264,14 @@ def _tell_reopened(takes: JobTakes, before: list[ShotView], after: list[ShotView
 
 
 def _print(
-    takes: JobTakes, shots: list[ShotView], queued: list[dict[str, Any]], output: Output, *, listed: bool
-) -> None:
+    takes: JobTakes, shots: list[ShotView], queued: list[dict[str, Any]], output: Output, code: ExitCode, *,
+    listed: bool,
+) -> None:  # fmt: skip
     from flows.review.shots import counts
 
     output.result(
         {
-            "format": FORMAT, "job_id": takes.job_id, "store": takes.store.url, "exit": int(ExitCode.DONE),
+            "format": FORMAT, "job_id": takes.job_id, "store": takes.store.url, "exit": int(code),
             "counts": counts(shots), "queued": queued, "shots": [shot.as_dict() for shot in shots],
         }
     )  # fmt: skip

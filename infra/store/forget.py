@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,11 @@ from infra.store import layout
 from infra.store.claims import JobState, job_states, planned_takes
 from infra.store.commits import read_commits
 from infra.store.errors import Damaged, NotFound, StoreError
+from infra.store.location import checked_path
 from infra.store.store import Store
 from infra.store.types import Stat
 
+log = logging.getLogger(__name__)
 _THREADS = 16
 _VIEWS = (layout.quarantine_table_path, layout.trace_path)
 
@@ -53,7 +56,7 @@ def forget(
     size = 0
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-forget") as pool:
         for kind, found in _steps(store, show, commits, keys, whole, mixed):
-            for part in _batches(found):
+            for part in _batches(_ours(found)):
                 if not dry_run:
                     list(pool.map(lambda stat: store.delete(stat.path), part))
                 removed[kind] += len(part)
@@ -114,9 +117,9 @@ def _steps(
     yield "set-aside", (found for found in _set_aside(store) if layout.set_aside_key(found.path) in keys)
     yield "logs", store.list(f"{layout.LOGS}/{show}")
     yield "decisions", store.list(f"{layout.DECISIONS}/{show}")
-    for profile in store.folders(layout.DELIVERABLES):
+    for profile in filter(layout.NAME.fullmatch, store.folders(layout.DELIVERABLES)):
         yield "deliverables", store.list(f"{layout.DELIVERABLES}/{profile}/{show}")
-    for kind in store.folders(layout.ASSETS):
+    for kind in filter(layout.NAME.fullmatch, store.folders(layout.ASSETS)):
         yield "assets", store.list(f"{layout.ASSETS}/{kind}/{show}")
     for cut in _cuts_of(store, show):
         record = layout.cut_path(cut)
@@ -155,6 +158,17 @@ def _set_aside(store: Store) -> Iterator[Stat]:
 def _piece_key(found: Stat) -> str | None:
     name = layout.parse_piece_path(found.path)
     return None if name is None else name.spec_key
+
+
+def _ours(found: Iterable[Stat]) -> Iterator[Stat]:
+    """What the store's verbs can name. Objects that others put between ours, such as `a?b.mp4`, are left, and told."""
+    for stat in found:
+        try:
+            checked_path(stat.path)
+        except ValueError:
+            log.warning("%r is left: no name that rushes gives; remove it by hand", stat.path)
+        else:
+            yield stat
 
 
 def _batches(found: Iterable[Stat], size: int = 256) -> Iterator[list[Stat]]:

@@ -23,8 +23,9 @@ _EPOCH = "rushes.epoch"
 
 
 def list_jobs(store: Store) -> list[str]:
-    """The ids of the jobs that have a plan, sorted."""
-    return sorted(job for job in store.folders(layout.JOBS) if store.stat(layout.plan_path(job)) is not None)
+    """The ids of the jobs that have a plan, sorted. Folders that others made there (`.ipynb_checkpoints`) are none."""
+    named = (job for job in store.folders(layout.JOBS) if layout.NAME.fullmatch(job))
+    return sorted(job for job in named if store.stat(layout.plan_path(job)) is not None)
 
 
 def put_plan(store: Store, job_id: str, takes: pa.Table) -> pa.Table:
@@ -104,9 +105,12 @@ def list_quarantine(
 
     def read(path: str) -> dict[str, Any]:
         try:
-            return dict(json.loads(store.read(path)))
-        except ValueError as error:
+            record = dict(json.loads(store.read(path)))
+        except (ValueError, TypeError) as error:
             raise Damaged(f"{path}: {error}") from error
+        if missing := [name for name in ("round", "show", "shot_id", "take") if name not in record]:
+            raise Damaged(f"{path}: it has no {', '.join(missing)}")
+        return record
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-quarantine") as pool:
         records = list(pool.map(read, wanted))

@@ -126,7 +126,7 @@ def _nameable(store: Store) -> Iterator[Stat]:
 
 def _leftovers(store: Store, named: set[str]) -> Iterator[str]:
     """Pieces of long clips whose takes are committed. Those of other takes are work that a resume goes on from."""
-    for job_id in store.folders(layout.JOBS):
+    for job_id in filter(layout.NAME.fullmatch, store.folders(layout.JOBS)):
         for found in store.list(layout.pieces_folder(job_id)):
             name = layout.parse_piece_path(found.path)
             if name is not None and layout.poster_path(name.spec_key) in named:

@@ -95,6 +95,20 @@ def test_forget_removes_one_show_and_nothing_of_another(planned: Planned, tmp_pa
     assert unknown.code == 2 and "gamma" in unknown.err and "beta" in unknown.err
 
 
+def test_objects_that_others_put_there_do_not_stop_a_show_from_being_forgotten(
+    planned: Planned, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+    strange = ["shots/alpha/a?b#c.mp4", "shots/alpha/a\\b.mp4", "shots/alpha/a\nb.mp4", "deliver/a?b/alpha/x.mp4"]
+    for path in strange:
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(b"x")
+    done = run(capsys, "forget", out, "--show", "alpha", "--yes", "--json")
+    assert done.code == 0 and done.json["removed"]["media"] == 2
+    assert "a?b#c.mp4' is left" in done.err and "\nb.mp4" not in done.err
+    assert {path for path in paths(planned.store) if "alpha/" in path} == set(strange)
+
+
 def test_a_show_with_jobs_of_its_own_goes_with_them_but_not_while_one_runs(planned: Planned, tmp_path: Path) -> None:
     store = planned.store
     for show in ("alpha", "beta"):  # the plan of both is gone, so each has a job of its own

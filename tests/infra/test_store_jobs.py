@@ -10,6 +10,7 @@ import pytest
 
 from infra.store import Store, jobs, layout
 from infra.store.errors import Damaged, NotFound, PlanDiffers, Superseded
+from infra.store.verify import audit
 
 
 def plan(**changes: list[Any]) -> pa.Table:
@@ -190,3 +191,19 @@ def test_a_plan_is_compared_without_being_put(store: Store) -> None:
     jobs.check_plan(store, "job", plan())
     with pytest.raises(PlanDiffers, match="2 here"):
         jobs.check_plan(store, "job", plan().slice(1))
+
+
+def test_folders_that_others_made_are_no_jobs(store: Store) -> None:
+    jobs.put_plan(store, "job", plan())
+    store.write("jobs/.ipynb_checkpoints/plan.parquet", b"x")
+    store.write("jobs/copy of job/plan.parquet", b"x")
+    assert jobs.list_jobs(store) == ["job"]
+    assert audit(store, strict=True) == (0, [], [])
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"null", b'{"show": "s"}'])
+def test_a_record_of_quarantine_that_is_none_is_told(store: Store, content: bytes) -> None:
+    path = layout.quarantine_path("job", "s", "a", 1, 1)
+    store.write(path, content)
+    with pytest.raises(Damaged, match=path):
+        jobs.list_quarantine(store, "job")

@@ -63,6 +63,16 @@ def test_by_rule_where_nobody_chose(capsys: Any, planned: Planned) -> None:
     assert "0 shots got" in select(capsys, planned, "--best").err
 
 
+def test_a_decision_that_cannot_be_read_costs_its_shot_alone(capsys: Any, planned: Planned) -> None:
+    path = layout.decision_path("default", "s0")
+    planned.store.write(path, b"{")
+    done = select(capsys, planned, "--best", "--json")
+    assert done.code == 1 and done.json["exit"] == 1 and path in done.err
+    assert planned.store.read(path) == b"{"
+    states = {shot["shot_id"]: shot["state"] for shot in done.json["shots"]}
+    assert states["s0"] == "todo" and states["s1"] == "approved"
+
+
 def test_a_shot_that_waits_for_a_retake_is_left_alone_by_the_rule(capsys: Any, planned: Planned) -> None:
     select(capsys, planned, "--shot", "s0", "--retake")
     select(capsys, planned, "--best")
