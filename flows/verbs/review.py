@@ -93,6 +93,7 @@ def review(
 
 def _export(store: Store, jobs: list[str], settings: Settings, output: Output) -> int:
     from flows.accounts import price_of
+    from flows.at_work import at_work
     from flows.outputs import Outputs, board_url
     from flows.verbs.ledger import Ledger
     from infra.store.lease import read_lease
@@ -103,7 +104,7 @@ def _export(store: Store, jobs: list[str], settings: Settings, output: Output) -
         lease = read_lease(store, job_id)
         refused = ledger.rows().refused
         outputs = Outputs(store, job_id, epoch=lease.epoch if lease else 0, price=price_of(settings), refused=refused)
-        outputs.refresh(ledger.verdict()[0])
+        outputs.refresh(ledger.verdict()[0], running=at_work(lease, live=ledger.running))
         boards.append(board_url(store, job_id))
         output.line(boards[-1])
     output.result({"format": FORMAT, "store": store.url, "exit": 0, "jobs": jobs, "boards": boards})

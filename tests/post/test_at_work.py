@@ -13,7 +13,9 @@ from flows.at_work import MOST, at_work, noted
 from flows.review.server import make_app
 from flows.verbs.plan import Planned
 from infra.settings import Settings
+from infra.store.jobs import read_manifest
 from infra.store.lease import Lease
+from tests.flows.command_samples import run
 from tests.post.review_store import make_takes, review_store, rows
 
 
@@ -30,7 +32,7 @@ def told(planned: Planned) -> Any:
         return client.get("/api/jobs/job").json()
 
 
-def test_takes_that_are_being_rendered_are_told_while_their_job_lives(planned: Planned) -> None:
+def test_takes_that_are_being_rendered_are_told_while_their_job_lives(planned: Planned, capsys: Any) -> None:
     working = planned.plan.takes.slice(4, 1).to_pylist()[0]
     done = planned.plan.takes.slice(0, 1).to_pylist()[0]
     lease = Lease.acquire(planned.store, "job")
@@ -46,6 +48,9 @@ def test_takes_that_are_being_rendered_are_told_while_their_job_lives(planned: P
     before = told(planned)["counts"]["takes"]
     assert (states()[working["spec_key"]], states()[done["spec_key"]]) == ("running", "committed")
     assert (before["running"], sum(before.values())) == (1, planned.plan.takes.num_rows)
+    assert run(capsys, "review", planned.store.url, "--job", "job", "--export").code == 0
+    row = read_manifest(planned.store, "job").slice(4, 1).to_pylist()[0]
+    assert (row["spec_key"], row["state"]) == (working["spec_key"], "running"), "a board that only shows tells it, too"
     lease.release("failed", 4)
     assert states()[working["spec_key"]] == "pending", "its owner is gone"
 
