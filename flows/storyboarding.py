@@ -150,11 +150,11 @@ def deadline(text: str) -> datetime | timedelta:
         return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
     try:
         found = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise Failure(
             f"--approve-by {text!r} is no time", hint="Write 2026-11-30T18:00 (UTC), or how long: 90m, 4h, 2d."
         ) from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def told(stills: Planned, seen: Look, approve_by: datetime | None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def gc(
             "--older-than",
             help="Seconds, in place of the longest lease; what a running job may want stays all the same.",
             min=0.0,
+            max=1e10,
             metavar="S",
         ),
     ] = None,

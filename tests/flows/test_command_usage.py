@@ -49,6 +49,8 @@ USAGE = [
     (["cancel", "OUT"], "no store"),
     (["verify", "OUT"], "no store"),
     (["retry", "OUT"], "no store"),
+    (["gc", "OUT", "--older-than", "inf"], "--older-than"),
+    (["storyboard", "CATALOG", "--out", "OUT", "--approve-by", "9999-12-31T23:59:59-14:00"], "is no time"),
     (["dashboard", "--port", "0"], "--port"),
 ]
 
