@@ -18,12 +18,15 @@ from flows.signals import StopSignals
 from flows.trace import read_trace
 from infra.settings import Settings
 from infra.store.commits import read_commit
+from infra.store.decisions import TakeName, give_verdict
 from infra.store.jobs import read_manifest
 from infra.store.keeping import has_passed
 from tests.flows.command_samples import commit, json_model, plan_into, run, write_catalog
 
 ROWS = [{"shot_id": "a", "prompt": "a", "takes": 4, "keep": 1}, {"shot_id": "b", "prompt": "b", "takes": 2, "keep": 1}]
-VERDICTS = {("a", 1): "retry", ("a", 2): "pass", ("b", 1): "escalate", ("b", 2): "retry"}
+VERDICTS = {
+    ("a", 1): "retry", ("a", 2): "pass", ("a", 3): "pass", ("a", 4): "retry", ("b", 1): "escalate", ("b", 2): "retry",
+}  # fmt: skip
 
 
 class FarmOfPaper:
@@ -106,3 +109,32 @@ def test_skipped_takes_are_done_and_all_views_say_so(
     assert again.takes().pending == 0, "the same command again has nothing to do"
     status = run(capsys, "status", tmp_path / "out", "--json").json
     assert (status["state"], status["exit"]) == ("done", 0)
+
+
+def test_after_a_rejection_the_same_job_renders_for_the_shot_again(
+    planned: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    @contextmanager
+    def view() -> Any:
+        yield lambda live: nullcontext()
+
+    def ran() -> Any:
+        again = plan_into(tmp_path / "out", tmp_path / "c.parquet", tmp_path / "model")
+        monkeypatch.setattr(actors.client, "connect", lambda *_, **__: FarmOfPaper(again, tmp_path))
+        with StopSignals() as signals:
+            return Run(again, Settings(), RenderOptions(), lambda _: None, signals).run(view)
+
+    takes = [TakeName.of(row) for row in planned.plan.takes.to_pylist()]
+    assert ran().takes.rendered == 4
+    give_verdict(planned.store, takes[1], "rejected", who="Ida")
+    assert run(capsys, "status", tmp_path / "out", "--json").json["state"] == "pending"
+    report = ran()
+    assert (report.exit, report.takes.rendered, report.takes.cached, report.takes.skipped) == (0, 1, 4, 1)
+    states = read_manifest(planned.store, planned.job_id)["state"].to_pylist()
+    assert states[:4] == ["committed", "committed", "committed", "skipped"], "take 3 passed: 4 is not needed"
+    for number in (2, 3):  # the next is turned down too, and the shot's takes are spent
+        give_verdict(planned.store, takes[number], "rejected", who="Ida")
+        report = ran()
+        assert (report.exit, report.takes.rendered, report.takes.pending) == (0, int(number == 2), 0)
+    told = run(capsys, "report", tmp_path / "out", "--json").json
+    assert {shot["shot_id"]: shot["passed"] for shot in told["short"]} == {"a": 0, "b": 0}
