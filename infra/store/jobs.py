@@ -52,7 +52,7 @@ def _same(store: Store, job_id: str, standing: pa.Table, takes: pa.Table) -> pa.
     if difference:
         raise PlanDiffers(
             f"job {job_id} in {store.url} already has another plan ({difference}); a plan is never rewritten: "
-            "render under another --job NAME, or put the change into additions"
+            "render under another --job NAME, or add its new shots to the job: rushes add"
         )
     return standing
 
