@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -36,7 +37,7 @@ def load_enhancer(name: str | None) -> Enhance | None:
         sys.path.append(os.getcwd())
     try:
         found = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever a module raises that is not ours
         raise Failure(f"--enhance {name}: {error}", hint=f"Known by name: {RULES}.") from error
     if not callable(found):
         raise Failure(f"--enhance {name} is {type(found).__name__}, not a function")
@@ -49,8 +50,19 @@ def _guarded(name: str, function: Enhance) -> Enhance:
             richer = function(prompt)
         except Exception as error:
             raise Failure(f"--enhance {name} failed for the prompt {prompt[:80]!r}: {error}") from error
-        if not isinstance(richer, str) or not richer.strip():
+        if not isinstance(richer, str) or not richer.strip() or not _is_text(richer):
             raise Failure(f"--enhance {name} gave {richer!r} for the prompt {prompt[:80]!r}, not a text")
         return richer
 
     return enhance
+
+
+def _is_text(prompt: str) -> bool:
+    """Whether it is what a catalog's prompt may be: UTF-8, and no control character but tab and line breaks."""
+    from catalogs.schema import CONTROL_PATTERN
+
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return re.search(CONTROL_PATTERN, prompt) is None

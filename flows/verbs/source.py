@@ -65,6 +65,7 @@ def storage_options(url: str, options: StoreOptions) -> dict[str, Any] | None:
         return None
     from infra.store.options import secret
 
+    style = options.addressing_style
     found: dict[str, Any] = {
         "key": secret(options.access_key_id),
         "secret": secret(options.secret_access_key),
@@ -73,6 +74,7 @@ def storage_options(url: str, options: StoreOptions) -> dict[str, Any] | None:
         "profile": options.profile,
         "client_kwargs": {"region_name": options.region} if options.region else None,
         "anon": options.anonymous or None,
+        "config_kwargs": None if style == "auto" else {"s3": {"addressing_style": style}},
     }
     return {key: value for key, value in found.items() if value is not None}
 

@@ -283,8 +283,11 @@ def test_a_function_of_ones_own_takes_the_rules_place(
         "def louder(prompt): return prompt.upper()\n"
         "def nothing(prompt): return None\n"
         "def broken(prompt): raise OSError('no answer from the model')\n"
+        "def cut_off(prompt): return prompt[:3] + '\\0' + prompt[3:]\n"
+        "def half(prompt): return '\\ud83c'\n"
         "number = 3\n"
     )
+    (tmp_path / "unfinished.py").write_text("def f(prompt:\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     planned = plan_enhanced(model, tmp_path, "ours:louder")
@@ -292,6 +295,9 @@ def test_a_function_of_ones_own_takes_the_rules_place(
     for name, said in [
         ("ours:nothing", "not a text"),
         ("ours:broken", "no answer from the model"),
+        ("ours:cut_off", "not a text"),
+        ("ours:half", "not a text"),
+        ("unfinished:f", "was never closed"),
         ("ours:number", "not a function"),
         ("ours:missing", "missing"),
         ("nowhere:f", "nowhere"),

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from flows.verbs.plan import make_plan
+from flows.verbs.source import storage_options
 from infra.settings import Settings
+from infra.store import StoreOptions
 from tests.flows.command_samples import json_model, run, shots, write_catalog
 from tests.servers.seaweedfs import SeaweedFS
 
@@ -81,3 +83,9 @@ def test_wrong_keys_and_missing_buckets_are_exit_2(
         capsys, "plan", f"s3://{s3.bucket}/nope.parquet", "--out", tmp_path / "out", "--model", model, "--json"
     )
     assert catalog.code == 2 and "nope.parquet" in catalog.json["error"]
+
+
+def test_a_catalog_is_addressed_as_the_store_is() -> None:
+    virtual = storage_options("s3://bucket/c.parquet", StoreOptions(addressing_style="virtual"))
+    assert virtual == {"config_kwargs": {"s3": {"addressing_style": "virtual"}}}
+    assert storage_options("s3://bucket/c.parquet", StoreOptions()) == {}
