@@ -47,7 +47,7 @@ class FsspecBackend:
             fs, root = fsspec.core.url_to_fs(location.url, **kwargs)
         except (ImportError, ValueError, TypeError) as error:
             raise StoreRefused(f"{location.url}: {error}") from error
-        except OSError as error:  # some protocols connect right here
+        except Exception as error:  # some protocols connect right here, and have errors of their own
             raise StoreUnavailable(f"{location.url}: {type(error).__name__}: {error}") from error
         self._fs: Any = fs
         self._root = str(root).rstrip("/")
@@ -169,6 +169,10 @@ class FsspecBackend:
             except OSError as error:
                 if verb == "fetch" and error.errno in DISK_FULL:
                     raise  # this machine's disk, not the store's
+                raise StoreUnavailable(f"{verb} {path}: {type(error).__name__}: {error}") from error
+            except (NotImplementedError, TypeError, ValueError) as error:  # it has no such verb, or no such option
+                raise StoreRefused(f"{verb} {path}: {type(error).__name__}: {error}") from error
+            except Exception as error:  # each file system has errors of its own for a server that does not answer
                 raise StoreUnavailable(f"{verb} {path}: {type(error).__name__}: {error}") from error
 
         return retrying(once, self._retry_s)

@@ -40,9 +40,37 @@ class RacyFileSystem(MemoryFileSystem):
         super().pipe_file(path, value, mode="overwrite", **kwargs)
 
 
+class PlainFileSystem(MemoryFileSystem):
+    """Knows no mode="create", as most file systems of fsspec."""
+
+    protocol: ClassVar[str] = "plain"
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        if mode == "create":
+            raise NotImplementedError
+        super().pipe_file(path, value, mode="overwrite", **kwargs)
+
+
+class GoneError(Exception):
+    """What a library raises that does not know OSError."""
+
+
+class GoneFileSystem(MemoryFileSystem):
+    """Its server answers the third time."""
+
+    protocol: ClassVar[str] = "gone"
+    asked: ClassVar[int] = 0
+
+    def cat_file(self, *args: Any, **kwargs: Any) -> bytes:
+        GoneFileSystem.asked += 1
+        if GoneFileSystem.asked < 3:
+            raise GoneError("no route to host")
+        return b"content"
+
+
 @pytest.fixture(autouse=True)
 def _file_systems() -> Iterator[None]:
-    for kind in (ForgetfulFileSystem, RacyFileSystem):
+    for kind in (ForgetfulFileSystem, RacyFileSystem, PlainFileSystem, GoneFileSystem):
         fsspec.register_implementation(kind.protocol, kind, clobber=True)
     yield
     MemoryFileSystem.store.clear()
@@ -64,13 +92,24 @@ def test_a_folder_keeps_nothing_but_its_lock(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [".rushes-lock", "rushes.json"]
 
 
-@pytest.mark.parametrize(("protocol", "says"), [("forgetful", "created twice"), ("racy", "writers at once")])
+@pytest.mark.parametrize(
+    ("protocol", "says"),
+    [("forgetful", "created twice"), ("racy", "writers at once"), ("plain", "NotImplementedError")],
+)
 def test_a_store_without_conditional_puts_is_refused_by_name(protocol: str, says: str) -> None:
     store = open_store(f"{protocol}://store")
     with pytest.raises(StoreRefused, match=says) as refused:
         store.probe()
     assert 'store.conditional_put = "exclusive-writer"' in str(refused.value)
     assert list(store.list()) == [], "it was not marked as a store"
+
+
+def test_errors_of_a_library_s_own_are_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GoneFileSystem, "asked", 0)
+    with pytest.raises(StoreUnavailable, match="GoneError: no route to host"):
+        open_store("gone://store", StoreOptions(retry_s=0)).read("a")
+    monkeypatch.setattr(GoneFileSystem, "asked", 1)
+    assert open_store("gone://store", StoreOptions(retry_s=30)).read("a") == b"content", "it is asked again"
 
 
 def test_the_fallback_is_recorded_and_binds_everybody() -> None:
