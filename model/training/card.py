@@ -113,17 +113,17 @@ CURVE_COLUMNS = ("color", "shape", "direction", "binding", "all")
 
 
 def curve_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Quality against compute, a row for each evaluation, cheapest first."""
+    """Quality against compute, a row for each evaluation, in the order in which they are given."""
     if not rows:
         return ""
     lines = [
         "",
         "Quality against compute:",
         "",
-        f"| run | parameters | steps | s a clip | clips | {' | '.join(CURVE_COLUMNS)} |",
+        f"| run | parameters | sampler steps | s a clip | clips | {' | '.join(CURVE_COLUMNS)} |",
         f"|{'---|' * (5 + len(CURVE_COLUMNS))}",
     ]
-    for row in sorted(rows, key=lambda row: float(row["seconds_per_clip"] or 0)):
+    for row in rows:
         scores = [
             f"{row['obedience'][name]['score']:.0%}" if name in row["obedience"] else "" for name in CURVE_COLUMNS
         ]
@@ -243,7 +243,9 @@ def main() -> None:
     parser.add_argument("--evaluation", type=Path, required=True, help="folder that the evaluation left")
     parser.add_argument("--tasks", type=Path, help="folder that the evaluation of the other tasks left")
     parser.add_argument("--history", type=Path, help="JSON file of how the weights came about")
-    parser.add_argument("--curve", type=Path, nargs="*", default=[], help="folders of other evaluations")
+    parser.add_argument(
+        "--curve", type=Path, nargs="*", default=[], help="folders of other evaluations, cheapest first"
+    )
     parser.add_argument("--autoencoder", type=Path, help="JSON file that keeps the autoencoder's figures")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
