@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from flows.verbs.failure import Failure
@@ -82,7 +83,7 @@ def finals_of(store: Store, draft: str, settings: Settings, *, best: bool, every
     try:
         full = read_finals(store, draft)
     except NotFound as error:
-        hint = f"A draft is made by: rushes render CATALOG --out {store.url} --draft"
+        hint = f"A draft is made by: rushes render CATALOG --out {quote(store.url)} --draft"
         raise Failure(f"{draft} in {store.url} is no draft", hint=hint) from error
     origin = Origin.of(full)
     if origin is None:
@@ -105,7 +106,7 @@ def finals_of(store: Store, draft: str, settings: Settings, *, best: bool, every
     if not chosen:
         raise Failure(
             f"no take of {draft} is chosen, so there is nothing to make finals of",
-            hint=f"Choose: rushes review {store.url} --job {draft}. Or let the measures choose: add --best.",
+            hint=f"Choose: rushes review {quote(store.url)} --job {draft}. Or let the measures choose: add --best.",
         )
     takes = _rows(full, chosen, facts)
     options = {**origin.options, "draft_of": draft}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,6 +83,7 @@ def _choose_draft(store: OpenStore, job_id: str | None) -> str:
     drafts = [found for found in list_jobs(store) if is_draft(store, found)]
     if not drafts:
         raise Failure(
-            f"{store.url} has no draft", hint=f"A draft is made by: rushes render CATALOG --out {store.url} --draft"
+            f"{store.url} has no draft",
+            hint=f"A draft is made by: rushes render CATALOG --out {quote(store.url)} --draft",
         )
     return newest(store, drafts)

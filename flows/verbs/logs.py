@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,7 +93,7 @@ def logs(
         which = " ".join(f"{flag} {value}" for flag, value in asked.items() if value is not None)
         raise Failure(
             f"no log in {opened.url}" + (f" for {which}" if which else ""),
-            hint=f"All there are: rushes logs {store} --all",
+            hint=f"All there are: rushes logs {quote(store)} --all",
         )
     if shot is None:
         output.result({"format": FORMAT, "store": opened.url, "logs": [asdict(one) for one in found]})

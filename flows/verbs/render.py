@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -239,7 +240,7 @@ def print_report(report: JobReport, wall_s: float, settings: Settings, output: O
     if report.board:
         output.line(f"board   {report.board}")
     if takes.quarantined:
-        where = f"{report.store} --job {report.job_id}"
+        where = f"{quote(report.store or '')} --job {report.job_id}"
         output.line(f"{plural(takes.quarantined, 'take')} quarantined. Why: rushes status {where}")
         output.line(f"Again, when the reason is gone: rushes retry {where}")
     if takes.skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -45,7 +46,7 @@ def retry(
     if ledger.running:
         owner = ledger.lease.owner if ledger.lease else None
         where = f" on {owner.host_name}, process {owner.pid}" if owner else ""
-        raise Failure(f"{job_id} is running{where}", hint="Wait for its end, or stop it: rushes cancel " + store)
+        raise Failure(f"{job_id} is running{where}", hint="Wait for its end, or stop it: rushes cancel " + quote(store))
     if not ledger.quarantined:
         output.note(f"{job_id} has no quarantined takes.")
     else:

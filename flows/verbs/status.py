@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from flows.report import ExitCode
 from flows.verbs.console import Output
 from flows.verbs.options import Config, Json, Quiet, Store, Verbose, WhichJob
@@ -38,7 +40,7 @@ def status(
         word = "runs on" if ledger.running else "was last run on"
         output.line(f"          {word} {owner.host_name}, process {owner.pid}; heard of {when} UTC")
         if ledger.pause is not None and ledger.running:
-            again = f"go on: rushes resume {store} --job {report.job_id}"
+            again = f"go on: rushes resume {quote(store)} --job {report.job_id}"
             output.line(f"          {ledger.pause.reason}, {ledger.pause.when}; {again}")
         if page := ledger.lease.note.get("run_page"):
             output.line(f"          {page}")
@@ -69,8 +71,8 @@ def status(
             title=f"{plural(len(failures), 'take')} quarantined in round {ledger.round}",
         )
         output.line(
-            f"Why: rushes logs {store} --job {report.job_id} --shot SHOT; "
-            f"again: rushes retry {store} --job {report.job_id}"
+            f"Why: rushes logs {quote(store)} --job {report.job_id} --shot SHOT; "
+            f"again: rushes retry {quote(store)} --job {report.job_id}"
         )
     if report.state == "interrupted":
         output.note("Its owner is gone. The same render command again goes on with what is missing.")

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -205,7 +206,7 @@ class _Storyboard:
     def _say(self, board: _Board) -> None:
         seen, by = board.seen, board.waiting.approve_by
         until = "" if by is None else f", until {by:%Y-%m-%d %H:%M:%S} UTC"
-        url, job = board.stills.store.url, board.stills.job_id
+        url, job = quote(board.stills.store.url), board.stills.job_id
         self._output.note(
             f"{plural(len(seen.waiting), 'still')} of {len(seen.waiting) + len(seen.approved)} to be decided"
             f"{until}: rushes review {url} --job {job}, or rushes select {url} --job {job}"

@@ -147,6 +147,12 @@ def test_state_follows_the_lease(
     assert (result["state"], result["exit"]) == (state, told)
 
 
+def test_commands_to_copy_name_a_store_with_spaces_as_a_shell_reads_it(job: Job, capsys: Any) -> None:
+    spaced = job.out.rename(job.out.with_name("my films"))
+    assert f"rushes retry '{spaced}' --job" in run(capsys, "status", spaced).out
+    assert f"rushes logs '{spaced}' --all" in run(capsys, "logs", spaced).err
+
+
 def test_job_whose_owner_was_killed_is_interrupted(job: Job, holder: Any, capsys: Any) -> None:
     process = holder("obeys")
     running = run(capsys, "status", job.out, "--json").json
