@@ -90,8 +90,10 @@ def _jobs_of(store: Store, show: str) -> tuple[list[JobState], list[JobState], s
         if show not in held:
             continue
         if job.live:
-            owner = f" by {job.lease.owner.host_name}, process {job.lease.owner.pid}" if job.lease else ""
-            raise ShowInUse(f"{store.url}: job {job.job_id} holds the show {show} and is being rendered{owner}")
+            why = f"{layout.lease_path(job.job_id)} cannot be read; when no render of it runs, delete that"
+            if job.lease is not None:
+                why = f"is being rendered by {job.lease.owner.host_name}, process {job.lease.owner.pid}"
+            raise ShowInUse(f"{store.url}: job {job.job_id} holds the show {show} and {why}")
         (whole if held == {show} else mixed).append(job)
     return whole, mixed, keys
 

@@ -128,6 +128,15 @@ def test_a_show_with_jobs_of_its_own_goes_with_them_but_not_while_one_runs(plann
         forget(store, "alpha")
 
 
+def test_a_lease_that_cannot_be_read_is_named_where_it_keeps_a_show(planned: Planned) -> None:
+    path = layout.lease_path(planned.job_id)
+    planned.store.write(path, b"{")
+    before = paths(planned.store)
+    with pytest.raises(ShowInUse, match=f"{path} cannot be read; when no render of it runs, delete that"):
+        forget(planned.store, "alpha")
+    assert paths(planned.store) == before
+
+
 def test_commits_go_first(planned: Planned) -> None:
     """Killed at any moment, `forget` leaves no commit without its film."""
 
