@@ -104,7 +104,7 @@ def test_it_draws_what_it_is_asked_for(pipeline: Pipeline) -> None:
         for name, verdict in judge(read(clip), asked_of(scene)).items():
             passed.setdefault(name, []).append(verdict.passed)
     found = {name: float(np.mean(values)) for name, values in passed.items()}
-    floors = {"color": 0.9, "background": 0.9, "direction": 0.9, "size": 0.9, "count": 0.9, "shape": 0.5}
+    floors = {"color": 0.9, "background": 0.9, "direction": 0.9, "size": 0.9, "count": 0.9, "shape": 0.9}
     assert all(found[name] >= floor for name, floor in floors.items()), found
 
 
