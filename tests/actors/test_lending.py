@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_job_that_is_turned_away_before_its_build_begins_leaves_no_place_reser
     async def act() -> None:
         cluster, lender = Cluster(monkeypatch), Lender()
         job = borrower(lender)
-        turn_away = lambda: getattr(lender, verb)(job)  # noqa: E731
+        turn_away = partial(getattr(lender, verb), job)
         cluster.placed = (lambda: asyncio.get_running_loop().call_soon(turn_away)) if later else turn_away
         with pytest.raises(told):
             await lender.borrow(job)
