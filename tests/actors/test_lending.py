@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import SimpleNamespace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
