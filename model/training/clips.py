@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.training.hints import WINDOW, Known, Truth, cut_windows, truth
+from model.training.caption_reader import MOMENTS
+from model.training.hints import Truth, truth
+from model.training.known import WINDOW, Known, cut_windows
 from model.training.latents import CLIP, STILL, finished, read_part
 
 CUT_SHARE = 0.15  # of the batches: a clip that begins in the midst, as the later windows of a long one do
@@ -57,6 +59,21 @@ class Batch(NamedTuple):
     named: Tensor
     told: Tensor
     truth: Truth
+
+
+class Captions(NamedTuple):
+    """Captions without their clips, and what they say.
+
+    Attributes:
+        words: token ids (batch, LENGTH), 0 after their ends.
+        told: (batch,), 1 where they are of clips, and name the motion.
+        looks, motion: (batch, MOMENTS, 2, ...), as in `Known`, looks in 0..1.
+    """
+
+    words: Tensor
+    told: Tensor
+    looks: Tensor
+    motion: Tensor
 
 
 class Clips:
@@ -115,6 +132,20 @@ class Clips:
         words, named = self._captions(rng, shelf, index)
         shown = truth(_of(shelf.known, index), (frames, height // 2, width // 2), first)
         return Batch(clean, words, named, named * (not still), shown)
+
+    def captions(self, rng: np.random.Generator, count: int) -> Captions:
+        """Captions at random, half of them of clips and half of stills where there are both."""
+        groups = [shelves for shelves in (self.clips, self.stills) if shelves]
+        found = []
+        for shelves, still in ((group, group is self.stills) for group in groups):
+            shelf = list(shelves.values())[int(rng.integers(len(shelves)))]
+            index = torch.from_numpy(rng.integers(len(shelf.latents), size=count // len(groups))).to(self.device)
+            which = torch.from_numpy(rng.integers(shelf.words.shape[1], size=len(index))).to(self.device)
+            moments = torch.linspace(0, shelf.known.looks.shape[1] - 1, MOMENTS).round().long().to(self.device)
+            looks, motion = (values[index][:, moments] for values in (shelf.known.looks, shelf.known.motion))
+            told = torch.full((len(index),), float(not still), device=self.device)
+            found.append(Captions(shelf.words[index, which], told, looks.float() / 255, motion))
+        return Captions(*(torch.cat(values) for values in zip(*found, strict=True)))
 
     def _windows_of(self, rng: np.random.Generator, shelf: Shelf, count: int) -> Batch:
         index = shelf.single[torch.from_numpy(rng.integers(len(shelf.single), size=count)).to(self.device)]

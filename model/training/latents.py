@@ -3,7 +3,7 @@
     python -m model.training.latents --autoencoder runs/autoencoder/encoder --out runs/latents --stills 16384
 
 Each part file holds one shape of clip: `latents` (clips, channels, frames, height, width), normalised as the model sees
-them, what is known of the clips (`hints.Known`), and in its metadata the scenes that they show. Parts are numbered from
+them, what is known of the clips (`known.Known`), and in its metadata the scenes that they show. Parts are numbered from
 `--first`, so that several processes can work side by side; `--workers` processes draw ahead for one that encodes.
 Stills are parts of their own: one costs a twelfth of a clip, to encode and to learn from, and shows as much of what
 does not move.
@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.training import captions
 from model.training.crops import as_video
-from model.training.hints import Known, known
+from model.training.known import Known, known
 from model.training.run import STOPPED
 from model.training.world import SHARES, Scene, draw, held_out, sample_scene, to_json
 

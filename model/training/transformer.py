@@ -21,6 +21,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from model.training.caption_reader import CaptionReader
 from model.training.clips import Clips
 from model.training.given import Grid, draw_given
 from model.training.graphs import Graphed
@@ -44,8 +45,9 @@ TEXT_LENGTH = 512  # Wan's: pads are zero states and take part in cross-attentio
 # Share of the batches that are stills, at a run's first step and its last: what a thing looks like is learnt from many
 # stills sooner than from few clips, and what moves needs clips (images first, then both, as large models are trained).
 STILL_SHARES = (0.9, 0.1)
-HINT_WEIGHTS = {"place": 0.2, "velocity": 0.2, "looks": 1.0, "centre": 0.2, "outline": 2.0}
+HINT_WEIGHTS = {"place": 0.2, "motion": 0.4, "looks": 1.0, "centre": 0.2, "outline": 2.0}
 FIGURES = ("flow", *HINT_WEIGHTS)
+CAPTIONS = 64  # read in each step besides
 TOKENS = 3200  # of a batch: many short clips or a few long ones
 ONE_GIVING = 32  # clips of a batch that share one mask of given tokens, at most
 # How much more the tokens that a thing covers count where its place is settled. Above that noise the weight would tell
@@ -61,6 +63,7 @@ class TextAndTransformer(nn.Module):
         self.text_encoder = build_text_encoder(words)
         self.transformer = Transformer(CONFIG)
         self.hints = Hints(self.transformer)
+        self.reader = CaptionReader(TEXT_WIDTH)
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
@@ -103,6 +106,16 @@ def draw_masks(rng: np.random.Generator, grid: Grid, count: int) -> Tensor | Non
     return repeat(stacked, "m t h w -> (m n) t h w", n=ONE_GIVING)[:count]
 
 
+def mixes(device: torch.device) -> bool:
+    """Whether products are taken in bf16: where the device has instructions for them."""
+    return device.type != "cpu" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def shortened(words: Tensor) -> Tensor:
+    """Token ids without the columns in which every caption has ended; a GPU is given one shape for all batches."""
+    return words if words.is_cuda else words[:, : int((words != 0).sum(dim=1).max())]
+
+
 class FlowObjective(nn.Module):
     """Mean squared error of the velocity `noise - clean` on the tokens that are not given, plus the hints' errors."""
 
@@ -112,8 +125,8 @@ class FlowObjective(nn.Module):
 
     def forward(
         self, clean: Tensor, noise: Tensor, sigma: Tensor, states: Tensor, multiplicity: Tensor, named: Tensor,
-        told: Tensor, place: Tensor, velocity: Tensor, centre: Tensor, outline: Tensor, looks: Tensor, alone: Tensor,
-        lasting: Tensor, known: Tensor | None = None,
+        told: Tensor, place: Tensor, motion: Tensor, looks: Tensor, centre: Tensor, outline: Tensor,
+        known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Returns the sum to go down on, and its parts in the order of `FIGURES`.
 
@@ -121,7 +134,7 @@ class FlowObjective(nn.Module):
             clean, noise: latents (batch, channels, frames, height, width).
             sigma: noise levels (batch,) of the tokens that are not given.
             states, multiplicity: of `encode_text`.
-            named, told: of `Batch`. place to lasting: of `Truth`.
+            named, told: of `Batch`. place to outline: of `Truth`.
             known: (batch, frames, height, width) in tokens, 1 where they are given; None: nothing is.
         """
         grid = (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2)
@@ -131,10 +144,9 @@ class FlowObjective(nn.Module):
             level = level * weight
             known = rearrange(known, "b t h w -> b (t h w)")
         noisy = (1 - level) * clean + level * noise
-        gpu = clean.device.type != "cpu"
-        with torch.autocast(clean.device.type, torch.bfloat16, enabled=gpu, cache_enabled=False):
+        with torch.autocast(clean.device.type, torch.bfloat16, enabled=mixes(clean.device), cache_enabled=False):
             predicted = self.transformer(noisy, sigma * 1000, states, encoder_multiplicity=multiplicity, known=known)
-            shown = Truth(place, velocity, centre, outline, looks, alone, lasting)
+            shown = Truth(place, motion, looks, centre, outline)
             hints = self.hints.losses(named, told, shown)
         covered = (outline > 0).any(dim=-1) & (sigma < THING_BELOW)[:, None]
         more = rearrange(1 + THING_WEIGHT * covered.float(), "b (t h w) -> b t h w", t=grid[0], h=grid[1])
@@ -163,9 +175,13 @@ def flow_loss(
     noise = torch.randn(clean.shape, generator=noise_rng, device=device)
     known = draw_masks(rng, (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2), batch)
     given = () if known is None else (known.to(device),)
-    states, multiplicity = encode_text(model.text_encoder, words)
+    states, multiplicity = encode_text(model.text_encoder, shortened(words))
     total, figures = objective(clean, noise, sigma, states, multiplicity, named, told, *shown, *given)
-    return total, dict(zip(FIGURES, figures.detach().clone(), strict=True))
+    words, *said = clips.captions(rng, CAPTIONS)
+    words = shortened(words)
+    read = model.text_encoder(words, (words != 0).long()).last_hidden_state
+    reading = model.reader.loss(read, words, *said)
+    return total + reading, {**dict(zip(FIGURES, figures.detach().clone(), strict=True)), "reading": reading.detach()}
 
 
 def main() -> None:
