@@ -87,10 +87,11 @@ class Attempts:
         )
         order = prepared.order
         if prepared.failure is not None and prepared.failure.error is ErrorClass.STORE and self._closed:
-            self._scheduler.released(take, attempt, time.time())  # it waited for the store, and need not any more
+            # It waited for the store, and need not any more.
+            self._scheduler.outcomes.released(take, attempt, time.time())
             return True
         if prepared.failure is not None:
-            verdict = self._scheduler.failed(take, attempt, prepared.failure.error, time.time())
+            verdict = self._scheduler.outcomes.failed(take, attempt, prepared.failure.error, time.time())
             self._failed(order, log, verdict, prepared.failure, 0.0)
             return True
         if prepared.commit is not None:
@@ -98,11 +99,11 @@ class Attempts:
             return True
         if (epoch := await asyncio.to_thread(newer_epoch, self._store, self._spec)) is not None:
             self._scheduler.stop("failed", f"another owner has taken the job over (epoch {epoch})")
-            self._scheduler.released(take, attempt, time.time())
+            self._scheduler.outcomes.released(take, attempt, time.time())
             return True
         admission, size = self.admissions[gang.id], frame_bytes(order)
         if not await admission.admit(size, unless=lambda: self._not_now(take, attempt)):
-            self._scheduler.released(take, attempt, time.time())
+            self._scheduler.outcomes.released(take, attempt, time.time())
             return True
         handed_on = False
         if not given.copy:  # what helps the first attempt serves the copy too: pieces are found in the store
@@ -111,7 +112,7 @@ class Attempts:
             handed_on, lives = await self._rendered(slot, gang, given, order, log, lose, admission, size)
             return lives
         except BaseException:  # the slot is being ended
-            self._scheduler.released(take, attempt, time.time())
+            self._scheduler.outcomes.released(take, attempt, time.time())
             raise
         finally:
             if not given.copy:
@@ -136,7 +137,7 @@ class Attempts:
             self.helping.back(order, time.time(), made=False, seconds=0.0)
             accounts.book_failed(shot, lost.seconds * gang.shape.size)
             if not self.stopping and not isinstance(lost, CalledOff):
-                self._scheduler.died(slot, time.time(), error=lost.error)
+                self._scheduler.outcomes.died(slot, time.time(), error=lost.error)
                 self._journal.event(
                     "gang_lost", gang=gang.id, slot=slot, message=str(lost), error_class=str(lost.error)
                 )
@@ -223,7 +224,8 @@ class Attempts:
             self._finished("", given, order, {"gpu_s": 0.0}, finished, log)
         except Exception as error:  # a fault of ours: the take must come to an end all the same
             failure = Failure.of(error)
-            self._failed(order, log, self._scheduler.failed(take, attempt, failure.error, time.time()), failure, 0.0)
+            verdict = self._scheduler.outcomes.failed(take, attempt, failure.error, time.time())
+            self._failed(order, log, verdict, failure, 0.0)
         finally:
             self._changed()
 
@@ -235,7 +237,7 @@ class Attempts:
         take, attempt, farm = given.take.id, given.attempt, self._spec.farm
         self._show(order, gang, Progress(None, "prepare", 0, int(order.get("steps") or 0), 0))
         started = datetime.now(UTC)
-        self._scheduler.began(take, attempt, started.timestamp(), gang.shape.size)
+        self._scheduler.at_work.began(take, attempt, started.timestamp(), gang.shape.size)
         try:
             rendering = render(
                 gang, order, self._rules, silence_s=farm.step_timeout_s, collective_s=farm.collective_timeout_s,
@@ -265,10 +267,10 @@ class Attempts:
                 self._journal.event(
                     "gang_lost", order, gang=gang.id, slot=slot, message=why, error_class=str(done.failure.error)
                 )
-            verdict = self._scheduler.failed(take, attempt, done.failure.error, time.time(), seconds)
+            verdict = self._scheduler.outcomes.failed(take, attempt, done.failure.error, time.time(), seconds)
             self._failed(order, log, verdict, done.failure, seconds)
             return False, not done.spoilt
-        if not self._scheduler.rendered(take, attempt, seconds):
+        if not self._scheduler.outcomes.rendered(take, attempt, seconds):
             self._journal.event("superseded", order)
             log.say("rendered for nothing: the take was committed meanwhile")
             self._journal.put_log(order, log)
@@ -294,7 +296,7 @@ class Attempts:
         seconds = lost.seconds * gang.shape.size
         if self.stopping or isinstance(lost, CalledOff):
             log.say(f"called off: {lost}")
-            verdict = self._scheduler.released(given.take.id, given.attempt, time.time(), seconds)
+            verdict = self._scheduler.outcomes.released(given.take.id, given.attempt, time.time(), seconds)
             facts = {"message": str(lost), "gpu_s": round(seconds, 3), "duplicate": verdict.kind == "superseded"}
             self._journal.event("called_off", order, gang=gang.id, slot=slot, **facts)
             self._journal.put_log(order, log)
@@ -302,7 +304,7 @@ class Attempts:
             return
         log.say(f"gang lost: {lost}")
         now = time.time()
-        verdict = self._scheduler.died(slot, now, given.take.id, given.attempt, seconds, lost.error)
+        verdict = self._scheduler.outcomes.died(slot, now, given.take.id, given.attempt, seconds, lost.error)
         self._journal.event("gang_lost", order, gang=gang.id, slot=slot, message=str(lost), error_class=str(lost.error))
         self._failed(order, log, verdict, Failure.of(lost), seconds)
 
@@ -322,10 +324,10 @@ class Attempts:
             if isinstance(error, RayActorError) or finisher is None:
                 verdict = await self._finisher_died(node, finisher, given)
             else:
-                verdict = self._scheduler.failed(take, attempt, Failure.of(error).error, time.time())
+                verdict = self._scheduler.outcomes.failed(take, attempt, Failure.of(error).error, time.time())
             self._failed(order, log, verdict, Failure.of(error), facts["gpu_s"])
         except Exception as error:  # a fault of ours: the take must come to an end all the same
-            verdict = self._scheduler.failed(take, attempt, ErrorClass.INTERNAL, time.time())
+            verdict = self._scheduler.outcomes.failed(take, attempt, ErrorClass.INTERNAL, time.time())
             self._failed(order, log, verdict, Failure.of(error), facts["gpu_s"])
         finally:
             await admission.give_back(size)
@@ -336,14 +338,16 @@ class Attempts:
     ) -> None:
         take, attempt = given.take.id, given.attempt
         if finished.failure is not None:
-            verdict = self._scheduler.failed(take, attempt, finished.failure.error, time.time())
+            verdict = self._scheduler.outcomes.failed(take, attempt, finished.failure.error, time.time())
             self._failed(order, log, verdict, finished.failure, facts["gpu_s"])
             return
         for stage, spent in finished.stages.items():
             self._metrics.stage(stage, spent)
         self._ledger.stands(take, order["spec_key"], order.get("source"))
         passed = has_passed(finished.commit or {})
-        verdict = self._scheduler.committed(take, attempt, adopted=finished.adopted, finisher=node, passed=passed)
+        verdict = self._scheduler.outcomes.committed(
+            take, attempt, adopted=finished.adopted, finisher=node, passed=passed
+        )
         log.say("adopted another's commit" if finished.adopted else "committed")
         if verdict.kind == "committed":
             self._tell_of(order, finished.commit or {}, poster=finished.poster, adopted=finished.adopted, cached=False)
@@ -352,12 +356,12 @@ class Attempts:
 
     def _call_off_losers(self, order: Order) -> None:
         """A take is settled: nobody needs to go on rendering it."""
-        losers = {(order["id"], attempt) for attempt in self._scheduler.losers(order["id"])}
+        losers = {(order["id"], attempt) for attempt in self._scheduler.at_work.losers(order["id"])}
         self.leaving.call_off("another attempt at the take was committed", lambda _, name: name in losers)
 
     def _not_now(self, take: int, attempt: int) -> bool:
         """Whether an attempt that is about to be rendered is not to be, after all."""
-        return self._closed or attempt in self._scheduler.losers(take)
+        return self._closed or attempt in self._scheduler.at_work.losers(take)
 
     @property
     def _closed(self) -> bool:
@@ -367,9 +371,9 @@ class Attempts:
     async def _finisher_died(self, node: str, finisher: Any, given: Assignment) -> Verdict:
         now, take, attempt = time.time(), given.take.id, given.attempt
         verdict = (
-            self._scheduler.released(take, attempt, now)
+            self._scheduler.outcomes.released(take, attempt, now)
             if self.stopping or node in self.leaving_nodes
-            else self._scheduler.finisher_died(node, now, take, attempt)
+            else self._scheduler.outcomes.finisher_died(node, now, take, attempt)
         )
         if node in self._finishers and self._finishers[node][0] is finisher:
             _, process = self._finishers.pop(node)
@@ -388,7 +392,7 @@ class Attempts:
         notes = commit.get("notes") or {}
         ours = commit["epoch"] == self._spec.epoch and notes.get("job_id") == self._spec.job_id
         self._ledger.stands(given.take.id, order["spec_key"], order.get("source"))
-        verdict = self._scheduler.found(
+        verdict = self._scheduler.outcomes.found(
             given.take.id, given.attempt, float(commit["gpu_s"]), ours=ours, passed=has_passed(commit)
         )
         if verdict.kind == "committed":

@@ -109,7 +109,7 @@ class Dispatcher:
             "gangs": len(self._lent.gangs),
             "eta_s": self._eta(),
             "error": scheduler.reason if state in ("failed", "stopped") or scheduler.reason else None,
-            "superseded": scheduler.superseded,
+            "superseded": scheduler.outcomes.superseded,
             "pause": None if scheduler.held is None else {"reason": scheduler.held, "drained": self._drained},
             "queue": {} if self._attempts is None else self._attempts.queue(),
         }
@@ -377,10 +377,10 @@ class Dispatcher:
     def _eta(self) -> float | None:
         """Seconds that are left, from what the rendered takes really cost."""
         scheduler, ledger = self._scheduler, self._ledger
-        left = 0.0 if ledger is None else ledger.planned - scheduler.planned_settled
-        if not scheduler.planned_committed or left <= 0.0:
+        left = 0.0 if ledger is None else ledger.planned - scheduler.standing.planned_settled
+        if not scheduler.outcomes.planned_committed or left <= 0.0:
             return None
-        pace = scheduler.accounts.rendered / scheduler.planned_committed
+        pace = scheduler.accounts.rendered / scheduler.outcomes.planned_committed
         ranks = max(1, len(self._lent.gangs)) * self._spec.gang
         return round(left * pace / ranks, 1)
 

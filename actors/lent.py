@@ -105,4 +105,4 @@ class LentGangs:
         if cause.final:
             self._scheduler.stop("failed", f"no gang can be built: {cause.message}")
         else:
-            self._scheduler.died(slot, time.time(), error=cause.error)
+            self._scheduler.outcomes.died(slot, time.time(), error=cause.error)

@@ -28,8 +28,8 @@ def out(scheduler: Scheduler, *slots: str) -> list[int]:
 
 
 def commit(scheduler: Scheduler, take: int, attempt: int = 1, *, passed: bool) -> None:
-    assert scheduler.rendered(take, attempt, 1.0)
-    assert scheduler.committed(take, attempt, passed=passed).kind == "committed"
+    assert scheduler.outcomes.rendered(take, attempt, 1.0)
+    assert scheduler.outcomes.committed(take, attempt, passed=passed).kind == "committed"
 
 
 def states(scheduler: Scheduler, count: int) -> list[str]:
@@ -50,7 +50,7 @@ def test_only_as_many_are_at_work_as_are_needed() -> None:
     counts = scheduler.counts()
     assert (counts["committed"], counts["skipped"], counts["pending"], counts["total"]) == (3, 2, 0, 5)
     assert scheduler.shards() == [{"shard": 0, "total": 5, "done": 3, "running": 0, "failed": 0, "skipped": 2}]
-    assert scheduler.state == "done" and scheduler.planned_settled == 5.0
+    assert scheduler.state == "done" and scheduler.standing.planned_settled == 5.0
 
 
 def test_ahead_lets_more_be_at_work() -> None:
@@ -62,7 +62,7 @@ def test_what_is_at_work_when_enough_have_passed_is_finished_and_not_tried_again
     assert out(scheduler, "x", "y") == [0, 1]
     commit(scheduler, 0, passed=True)
     assert states(scheduler, 4) == ["committed", "running", "skipped", "skipped"]
-    assert scheduler.failed(1, 1, ErrorClass.STORE, 0.0).kind == "retry"
+    assert scheduler.outcomes.failed(1, 1, ErrorClass.STORE, 0.0).kind == "retry"
     assert scheduler.state_of(1) is State.SKIPPED and scheduler.state == "done"
     assert out(scheduler, "x", "y") == []
 
@@ -78,7 +78,7 @@ def test_all_are_spent_where_none_will_do() -> None:
 def test_a_take_given_up_is_spent_and_makes_room() -> None:
     scheduler = made(*takes(2, 1))
     assert out(scheduler, "x") == [0]
-    assert scheduler.failed(0, 1, ErrorClass.INPUT, 0.0).kind == "quarantine"
+    assert scheduler.outcomes.failed(0, 1, ErrorClass.INPUT, 0.0).kind == "quarantine"
     assert out(scheduler, "x") == [1]
 
 
@@ -113,14 +113,14 @@ def test_a_copy_shares_the_fate_of_its_original() -> None:
     copies = [Take(10 + n, ("show", "copy"), keep=1, after=(n,), needs=1, gangless=True) for n in range(3)]
     scheduler = made(*takes(3, 1), *copies)
     assert out(scheduler, "x") == [0]
-    assert scheduler.failed(0, 1, ErrorClass.INPUT, 0.0).kind == "quarantine"
+    assert scheduler.outcomes.failed(0, 1, ErrorClass.INPUT, 0.0).kind == "quarantine"
     assert [orphan.take.id for orphan in scheduler.take_orphans()] == [10]
     assert out(scheduler, "x") == [1]
     commit(scheduler, 1, passed=True)
     assert scheduler.state_of(12) is State.SKIPPED and scheduler.take_orphans() == []
     given = scheduler.next_gangless(0.0)
     assert given is not None and given.take.id == 11
-    assert scheduler.committed(11, 1, passed=True).kind == "committed"
+    assert scheduler.outcomes.committed(11, 1, passed=True).kind == "committed"
     assert scheduler.state == "done" and scheduler.counts()["skipped"] == 2
 
 

@@ -35,8 +35,8 @@ def order(scheduler: Scheduler, now: float = 0.0) -> list[int]:
     ids = []
     while (given := scheduler.next("slot", now)) is not None:
         ids.append(given.take.id)
-        scheduler.rendered(given.take.id, given.attempt, 1.0)
-        scheduler.committed(given.take.id, given.attempt)
+        scheduler.outcomes.rendered(given.take.id, given.attempt, 1.0)
+        scheduler.outcomes.committed(given.take.id, given.attempt)
     return ids
 
 
@@ -72,7 +72,7 @@ def test_a_retry_goes_first() -> None:
     assert given.take.id == 1
     other = scheduler.next("b", 0.0)
     assert other is not None
-    scheduler.failed(0, 1, ErrorClass.INTERNAL, 0.0)
+    scheduler.outcomes.failed(0, 1, ErrorClass.INTERNAL, 0.0)
     scheduler.add([take(2, cost=99.0)])
     again = scheduler.next("b", 0.0)
     assert again is not None
@@ -89,7 +89,7 @@ def test_faults_of_the_shot_count_to_quarantine(error: str, attempts: int) -> No
         given = scheduler.next("a", 0.0)
         assert given is not None
         assert given.attempt == number
-        verdict = scheduler.failed(0, number, ErrorClass(error), 0.0, 2.0)
+        verdict = scheduler.outcomes.failed(0, number, ErrorClass(error), 0.0, 2.0)
     assert verdict.kind == "quarantine"
     assert scheduler.counts()["quarantined"] == 1
     assert scheduler.state == "done"
@@ -100,20 +100,20 @@ def test_faults_of_the_shot_count_to_quarantine(error: str, attempts: int) -> No
 def test_what_came_out_unusable_is_tried_once_more_in_fp32(error: str) -> None:
     scheduler = made(take(0))
     scheduler.next("a", 0.0)
-    assert scheduler.failed(0, 1, ErrorClass.OOM, 0.0).kind == "retry"
+    assert scheduler.outcomes.failed(0, 1, ErrorClass.OOM, 0.0).kind == "retry"
     scheduler.next("a", 0.0)
     # What went wrong before does not take this chance away.
-    assert scheduler.failed(0, 2, ErrorClass(error), 0.0).kind == "retry"
+    assert scheduler.outcomes.failed(0, 2, ErrorClass(error), 0.0).kind == "retry"
     third = scheduler.next("a", 0.0)
     assert third is not None
     assert (third.precision, third.low_memory) == ("float32", True)
-    assert scheduler.failed(0, 3, ErrorClass(error), 0.0).kind == "quarantine"
+    assert scheduler.outcomes.failed(0, 3, ErrorClass(error), 0.0).kind == "quarantine"
 
 
 def test_memory_that_ran_out_is_tried_with_less_of_it() -> None:
     scheduler = made(take(0))
     scheduler.next("a", 0.0)
-    scheduler.failed(0, 1, ErrorClass.OOM, 0.0)
+    scheduler.outcomes.failed(0, 1, ErrorClass.OOM, 0.0)
     second = scheduler.next("a", 0.0)
     assert second is not None
     assert (second.precision, second.low_memory) == (None, True)
@@ -125,7 +125,7 @@ def test_faults_of_the_farm_never_quarantine_but_break_the_job() -> None:
     for number in range(1, 21):
         given = scheduler.next("a", now)
         assert given is not None
-        verdict = scheduler.failed(0, number, ErrorClass.STORE, now)
+        verdict = scheduler.outcomes.failed(0, number, ErrorClass.STORE, now)
         assert verdict.kind == "retry"
         assert 0.7 <= verdict.delay <= 75.0
         now += verdict.delay
@@ -139,12 +139,12 @@ def test_a_commit_closes_the_breaker_again() -> None:
     scheduler = made(take(0), take(1), farm_faults=3)
     for number in (1, 2):
         scheduler.next("a", 1e6 * number)
-        scheduler.failed(0, number, ErrorClass.NODE, 1e6 * number)
+        scheduler.outcomes.failed(0, number, ErrorClass.NODE, 1e6 * number)
     scheduler.next("b", 0.0)
-    scheduler.rendered(1, 1, 1.0)
-    scheduler.committed(1, 1)
+    scheduler.outcomes.rendered(1, 1, 1.0)
+    scheduler.outcomes.committed(1, 1)
     scheduler.next("a", 1e8)
-    scheduler.failed(0, 3, ErrorClass.NODE, 1e8)
+    scheduler.outcomes.failed(0, 3, ErrorClass.NODE, 1e8)
     assert scheduler.state == "running"
 
 
@@ -155,7 +155,7 @@ def test_three_deaths_quarantine_a_take_and_spare_the_slot() -> None:
         given = scheduler.next("a", 0.0)
         assert given is not None
         assert given.take.id == 0
-        verdicts.append(scheduler.died("a", 0.0, 0, number, 1.0))
+        verdicts.append(scheduler.outcomes.died("a", 0.0, 0, number, 1.0))
     assert [verdict.kind for verdict in verdicts] == ["retry", "retry", "quarantine"]
     assert not scheduler.slots.retired("a")
     given = scheduler.next("a", 0.0)
@@ -168,13 +168,13 @@ def test_a_death_right_after_another_takes_speaks_against_the_slot() -> None:
     for number in range(4):
         given = scheduler.next("a", 0.0)
         assert given is not None
-        verdict = scheduler.died("a", 0.0, given.take.id, given.attempt)
+        verdict = scheduler.outcomes.died("a", 0.0, given.take.id, given.attempt)
         # The one that died goes to the front again: hand it to another slot, which commits it.
         other = scheduler.next("b", 0.0)
         assert other is not None
         assert verdict.slot_retired == (number == 3)
-        scheduler.rendered(other.take.id, other.attempt, 1.0)
-        scheduler.committed(other.take.id, other.attempt)
+        scheduler.outcomes.rendered(other.take.id, other.attempt, 1.0)
+        scheduler.outcomes.committed(other.take.id, other.attempt)
     assert scheduler.slots.retired("a")
     assert scheduler.next("a", 0.0) is None
     assert scheduler.counts()["quarantined"] == 0
@@ -186,14 +186,14 @@ def test_a_commit_on_the_slot_forgets_what_was_before() -> None:
     for _ in range(2):
         given = scheduler.next("a", 0.0)
         assert given is not None
-        scheduler.died("a", 0.0, given.take.id, given.attempt)
+        scheduler.outcomes.died("a", 0.0, given.take.id, given.attempt)
     other = scheduler.next("b", 0.0)  # takes the one that died
     assert other is not None
     mine = scheduler.next("a", 0.0)
     assert mine is not None
-    scheduler.rendered(mine.take.id, mine.attempt, 1.0)
-    scheduler.committed(mine.take.id, mine.attempt)
-    scheduler.died("a", 0.0)
+    scheduler.outcomes.rendered(mine.take.id, mine.attempt, 1.0)
+    scheduler.outcomes.committed(mine.take.id, mine.attempt)
+    scheduler.outcomes.died("a", 0.0)
     assert not scheduler.slots.retired("a")
 
 
@@ -201,7 +201,7 @@ def test_a_job_without_slots_ends() -> None:
     scheduler = made(take(0))
     for _ in range(4):
         assert scheduler.state == "running"
-        scheduler.died("a", 0.0)
+        scheduler.outcomes.died("a", 0.0)
     assert scheduler.state == "failed"
     assert "every slot was given up" in str(scheduler.reason)
 
@@ -216,7 +216,7 @@ def test_the_budget_of_a_shot_holds_its_other_takes() -> None:
     scheduler = made(*(Take(number, shot, cost=1.0, budget=10.0) for number in range(4)), take(9))
     one = scheduler.next("a", 0.0)
     assert one is not None
-    scheduler.rendered(one.take.id, one.attempt, 9.5)
+    scheduler.outcomes.rendered(one.take.id, one.attempt, 9.5)
     two = scheduler.next("a", 0.0)  # 9.5 of 10 are known to be used, though not booked yet
     assert two is not None
     assert two.take.id != 9
@@ -224,13 +224,13 @@ def test_the_budget_of_a_shot_holds_its_other_takes() -> None:
     assert three is not None
     assert three.take.id == 9
     assert scheduler.next("c", 0.0) is None
-    scheduler.committed(one.take.id, one.attempt)
-    scheduler.rendered(two.take.id, two.attempt, 1.0)
-    scheduler.committed(two.take.id, two.attempt)
+    scheduler.outcomes.committed(one.take.id, one.attempt)
+    scheduler.outcomes.rendered(two.take.id, two.attempt, 1.0)
+    scheduler.outcomes.committed(two.take.id, two.attempt)
     assert scheduler.next("c", 0.0) is None
     assert [scheduler.state_of(number) for number in range(4)].count(State.HELD) == 2
-    scheduler.rendered(9, 1, 1.0)
-    scheduler.committed(9, 1)
+    scheduler.outcomes.rendered(9, 1, 1.0)
+    scheduler.outcomes.committed(9, 1)
     assert scheduler.state == "budget"
     assert scheduler.counts()["pending"] == 2
 
@@ -246,7 +246,7 @@ def test_earlier_takes_count_towards_the_budget_of_their_shot() -> None:
 def test_the_budget_of_a_job_counts_failures_too() -> None:
     scheduler = made(take(0), take(1), take(2), budget_gpu_s=10.0)
     scheduler.next("a", 0.0)
-    scheduler.failed(0, 1, ErrorClass.INTERNAL, 0.0, 10.0)
+    scheduler.outcomes.failed(0, 1, ErrorClass.INTERNAL, 0.0, 10.0)
     assert scheduler.next("a", 0.0) is None
     assert scheduler.state == "budget"
 
@@ -254,11 +254,11 @@ def test_the_budget_of_a_job_counts_failures_too() -> None:
 def test_a_lost_finisher_whose_commit_stood_is_booked_once() -> None:
     scheduler = made(take(0))
     scheduler.next("a", 0.0)
-    scheduler.rendered(0, 1, 7.0)
-    scheduler.finisher_died("node", 0.0, 0, 1)
+    scheduler.outcomes.rendered(0, 1, 7.0)
+    scheduler.outcomes.finisher_died("node", 0.0, 0, 1)
     assert scheduler.accounts.as_dict() == {"rendered": 0.0, "failed": 7.0, "duplicate": 0.0, "cached": 0.0}
     scheduler.next("a", 0.0)
-    scheduler.found(0, 2, 7.0, ours=True)
+    scheduler.outcomes.found(0, 2, 7.0, ours=True)
     assert scheduler.accounts.as_dict() == {"rendered": 7.0, "failed": 0.0, "duplicate": 0.0, "cached": 0.0}
     assert scheduler.counts()["committed"] == 1
 
@@ -269,8 +269,8 @@ def test_a_take_that_kills_finishers_is_given_up_though_other_takes_are_finished
         given = scheduler.next("a", 0.0)
         assert given is not None
         assert given.take.id == 0
-        scheduler.rendered(0, number, 1.0)
-        verdict = scheduler.finisher_died("node", 0.0, 0, number)
+        scheduler.outcomes.rendered(0, number, 1.0)
+        verdict = scheduler.outcomes.finisher_died("node", 0.0, 0, number)
     assert verdict.kind == "quarantine"
     assert order(scheduler) == [1]
 
@@ -278,8 +278,8 @@ def test_a_take_that_kills_finishers_is_given_up_though_other_takes_are_finished
 def test_a_duplicate_is_booked_as_one() -> None:
     scheduler = made(take(0))
     scheduler.next("a", 0.0)
-    scheduler.rendered(0, 1, 4.0)
-    scheduler.committed(0, 1, adopted=True)
+    scheduler.outcomes.rendered(0, 1, 4.0)
+    scheduler.outcomes.committed(0, 1, adopted=True)
     assert scheduler.accounts.as_dict()["duplicate"] == 4.0
     assert scheduler.state == "done"
 
@@ -291,7 +291,7 @@ def test_stop_hands_nothing_out_and_waits_for_what_is_out() -> None:
     scheduler.stop("failed", "a later reason does not count")
     assert scheduler.next("b", 0.0) is None
     assert scheduler.state == "running"
-    scheduler.released(0, 1, 0.0, 3.0)
+    scheduler.outcomes.released(0, 1, 0.0, 3.0)
     assert (scheduler.state, scheduler.reason) == ("stopped", "enough")
     assert scheduler.counts()["pending"] == 2
     assert scheduler.accounts.failed == 3.0
@@ -312,8 +312,8 @@ def test_a_take_comes_in_once() -> None:
 
 
 def done(scheduler: Scheduler, number: int, attempt: int = 1) -> None:
-    scheduler.rendered(number, attempt, 1.0)
-    scheduler.committed(number, attempt)
+    scheduler.outcomes.rendered(number, attempt, 1.0)
+    scheduler.outcomes.committed(number, attempt)
 
 
 def test_a_take_waits_for_those_that_it_comes_after() -> None:
@@ -330,7 +330,7 @@ def test_a_take_waits_for_those_that_it_comes_after() -> None:
     second = scheduler.next("a", 0.0)
     assert second is not None
     assert second.take.id == 1
-    scheduler.failed(1, 1, ErrorClass.INTERNAL, 0.0)
+    scheduler.outcomes.failed(1, 1, ErrorClass.INTERNAL, 0.0)
     assert handed(scheduler, "a", 0.0) == 1
     done(scheduler, 1, 2)
     assert order(scheduler) == [2]
@@ -341,7 +341,7 @@ def test_a_take_waits_for_those_that_it_comes_after() -> None:
 def test_a_take_given_up_takes_with_it_what_comes_after() -> None:
     scheduler = made(*(take(number, after=(number - 1,) if number else ()) for number in range(4)), take(9))
     assert handed(scheduler, "a", 0.0) == 0
-    scheduler.failed(0, 1, ErrorClass.INPUT, 0.0)
+    scheduler.outcomes.failed(0, 1, ErrorClass.INPUT, 0.0)
     assert [(orphan.take.id, orphan.upstream) for orphan in scheduler.take_orphans()] == [(1, 0), (2, 1), (3, 2)]
     assert scheduler.take_orphans() == []
     assert scheduler.counts()["quarantined"] == 4
@@ -357,13 +357,13 @@ def test_one_take_of_several_is_enough_where_it_says_so_but_all_are_waited_for()
     assert [entry.take.id for entry in given if entry] == [0, 1]
     done(scheduler, 1)
     assert scheduler.next("a", 0.0) is None
-    scheduler.failed(0, 1, ErrorClass.INPUT, 0.0)
+    scheduler.outcomes.failed(0, 1, ErrorClass.INPUT, 0.0)
     assert scheduler.take_orphans() == []
     assert order(scheduler) == [2]
     scheduler = made(take(0), take(1), take(2, after=(0, 1), needs=1))
     for number, slot in enumerate("ab"):
         scheduler.next(slot, 0.0)
-        scheduler.failed(number, 1, ErrorClass.INPUT, 0.0)
+        scheduler.outcomes.failed(number, 1, ErrorClass.INPUT, 0.0)
     assert [(orphan.take.id, orphan.upstream) for orphan in scheduler.take_orphans()] == [(2, 1)]
 
 
@@ -387,7 +387,7 @@ def test_hurry_does_not_shorten_a_back_off() -> None:
     scheduler.add([take(1, after=(0,), priority=5)])
     assert order(scheduler, 49.0) == []
     assert handed(scheduler, "a", 50.0) == 0
-    verdict = scheduler.failed(0, 1, ErrorClass.STORE, 50.0)
+    verdict = scheduler.outcomes.failed(0, 1, ErrorClass.STORE, 50.0)
     scheduler.add([take(2, after=(0,), priority=9)])
     assert scheduler.next("a", 50.0) is None
     assert order(scheduler, 50.0 + verdict.delay) == [0, 2, 1]
@@ -418,10 +418,10 @@ def test_a_take_without_a_picture_of_its_own_asks_for_no_gang() -> None:
     given = scheduler.next_gangless(0.0)
     assert given is not None
     assert (given.take.id, scheduler.live, scheduler.rendering) == (1, 1, 0)
-    scheduler.failed(1, 1, ErrorClass.STORE, 0.0)
+    scheduler.outcomes.failed(1, 1, ErrorClass.STORE, 0.0)
     assert scheduler.next_gangless(0.0) is None
     given = scheduler.next_gangless(scheduler.next_due(gangless=True) or 0.0)
     assert given is not None
     assert given.attempt == 2
-    assert scheduler.committed(1, 2).kind == "committed"
+    assert scheduler.outcomes.committed(1, 2).kind == "committed"
     assert (scheduler.state, scheduler.counts()["committed"]) == ("done", 2)

@@ -107,11 +107,12 @@ class SchedulerMachine(RuleBasedStateMachine):
                 return
             given = self.out.pop(min(self.out))
             lost = self.lost(given)
-            assert self.scheduler.rendered(given.take.id, given.attempt, 1.0) != lost
+            assert self.scheduler.outcomes.rendered(given.take.id, given.attempt, 1.0) != lost
             self.spent += 1.0
             self.losers.discard((given.take.id, given.attempt))
             if not lost:
-                assert self.scheduler.committed(given.take.id, given.attempt, passed=passed).kind == "committed"
+                verdict = self.scheduler.outcomes.committed(given.take.id, given.attempt, passed=passed)
+                assert verdict.kind == "committed"
                 self.settled_by(given, passed)
 
     @rule(slot=st.sampled_from(SLOTS), near=st.none() | st.integers(1, 3))
@@ -137,7 +138,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), ranks=st.integers(1, 2))
     def begin(self, data, ranks):
         given = self.out[data.draw(st.sampled_from(sorted(self.out)))]
-        self.scheduler.began(given.take.id, given.attempt, self.now, ranks)
+        self.scheduler.at_work.began(given.take.id, given.attempt, self.now, ranks)
 
     @rule(slot=st.sampled_from(SLOTS))
     def take_copy(self, slot):
@@ -200,7 +201,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def finish_rendering(self, data, spent):
         slot = data.draw(st.sampled_from(sorted(self.out)))
         given = self.out.pop(slot)
-        assert self.scheduler.rendered(given.take.id, given.attempt, spent) != self.lost(given)
+        assert self.scheduler.outcomes.rendered(given.take.id, given.attempt, spent) != self.lost(given)
         if self.lost(given):
             self.spent += spent
             self.losers.discard((given.take.id, given.attempt))
@@ -230,20 +231,22 @@ class SchedulerMachine(RuleBasedStateMachine):
         lost = self.lost(given)
         self.losers.discard((take, attempt))
         if how in ("commit", "adopt"):
-            verdict = self.scheduler.committed(take, attempt, adopted=how == "adopt", finisher="f", passed=passed)
+            verdict = self.scheduler.outcomes.committed(
+                take, attempt, adopted=how == "adopt", finisher="f", passed=passed
+            )
             assert verdict.kind == ("superseded" if lost else "committed")
             if not lost:
                 self.settled_by(given, passed)
         elif how == "finisher":
-            self.scheduler.finisher_died("f", self.now, take, attempt)
+            self.scheduler.outcomes.finisher_died("f", self.now, take, attempt)
         else:
-            self.scheduler.failed(take, attempt, ErrorClass(how), self.now)
+            self.scheduler.outcomes.failed(take, attempt, ErrorClass(how), self.now)
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), error=st.sampled_from(list(ErrorClass)), spent=seconds)
     def fail(self, data, error, spent):
         given = self.out.pop(data.draw(st.sampled_from(sorted(self.out))))
-        verdict = self.scheduler.failed(given.take.id, given.attempt, error, self.now, spent)
+        verdict = self.scheduler.outcomes.failed(given.take.id, given.attempt, error, self.now, spent)
         self.spent += spent
         assert (verdict.kind == "superseded") == self.lost(given)
         self.losers.discard((given.take.id, given.attempt))
@@ -261,13 +264,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         lost = self.lost(given)
         self.losers.discard((take, attempt))
         if how == "die":
-            self.scheduler.died(slot, self.now, take, attempt, spent)
+            self.scheduler.outcomes.died(slot, self.now, take, attempt, spent)
             self.spent += spent
         elif how == "release":
-            self.scheduler.released(take, attempt, self.now, spent)
+            self.scheduler.outcomes.released(take, attempt, self.now, spent)
             self.spent += spent
         else:
-            verdict = self.scheduler.found(take, attempt, 7.0, ours=False, passed=passed)
+            verdict = self.scheduler.outcomes.found(take, attempt, 7.0, ours=False, passed=passed)
             assert verdict.kind == ("superseded" if lost else "committed")
             if not lost:
                 self.cached += 7.0
@@ -283,8 +286,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         if (take, attempt) in {(other.take.id, other.attempt) for other in beside}:
             return  # not late: it has a copy beside it
         before = self.scheduler.counts(), self.scheduler.accounts.as_dict()
-        assert self.scheduler.committed(take, attempt).kind == "superseded"
-        assert self.scheduler.failed(take, attempt, ErrorClass.INTERNAL, self.now, 9.0).kind == "superseded"
+        assert self.scheduler.outcomes.committed(take, attempt).kind == "superseded"
+        assert self.scheduler.outcomes.failed(take, attempt, ErrorClass.INTERNAL, self.now, 9.0).kind == "superseded"
         assert (self.scheduler.counts(), self.scheduler.accounts.as_dict()) == before
 
     def at_work(self):
@@ -338,7 +341,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_less_urgent_than_what_waits_for_it(self):
-        courses = self.scheduler._courses
+        courses = self.scheduler.standing.courses
         for take in self.takes:
             if courses[take.id].state is State.BLOCKED:
                 for other in take.after:
@@ -372,7 +375,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _go_on(self, *, sick: bool) -> None:
         for given, _ in self.finishing:
-            self.scheduler.committed(given.take.id, given.attempt, passed=given.take.id % 2 == 0)
+            self.scheduler.outcomes.committed(given.take.id, given.attempt, passed=given.take.id % 2 == 0)
         self.finishing.clear()
         if (given := self.scheduler.next_gangless(self.now)) is not None:
             self.finishing.append((given, 0.0))
@@ -382,10 +385,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             if given is None:
                 continue
             if sick:
-                self.scheduler.died(slot, self.now, given.take.id, given.attempt, 1.0)
-            elif self.scheduler.rendered(given.take.id, given.attempt, 1.0):  # not so of a copy that has lost
+                self.scheduler.outcomes.died(slot, self.now, given.take.id, given.attempt, 1.0)
+            elif self.scheduler.outcomes.rendered(given.take.id, given.attempt, 1.0):  # not so of a copy that has lost
                 passed = given.take.id % 3 == 0
-                assert self.scheduler.committed(given.take.id, given.attempt, passed=passed).kind == "committed"
+                verdict = self.scheduler.outcomes.committed(given.take.id, given.attempt, passed=passed)
+                assert verdict.kind == "committed"
         for gangless in (False, True):
             self.now = max(self.now, self.scheduler.next_due(gangless=gangless) or self.now)
 

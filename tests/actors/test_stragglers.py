@@ -28,17 +28,17 @@ def straggling(*more: Take, **policy: object) -> Scheduler:
     scheduler = Scheduler(Policy(**{**RULES, **policy}))  # type: ignore[arg-type]
     scheduler.add([take(0), take(1), *more])
     first, second = given(scheduler, "a"), given(scheduler, "b")
-    scheduler.began(1, second.attempt, 0.0)
-    scheduler.began(0, first.attempt, 0.0)
-    scheduler.rendered(0, first.attempt, 10.0)
-    scheduler.committed(0, first.attempt)
+    scheduler.at_work.began(1, second.attempt, 0.0)
+    scheduler.at_work.began(0, first.attempt, 0.0)
+    scheduler.outcomes.rendered(0, first.attempt, 10.0)
+    scheduler.outcomes.committed(0, first.attempt)
     return scheduler
 
 
 def copied(scheduler: Scheduler, now: float = 31.0) -> Assignment:
     copy = scheduler.next_copy("a", now)
     assert copy is not None
-    scheduler.began(copy.take.id, copy.attempt, now)
+    scheduler.at_work.began(copy.take.id, copy.attempt, now)
     return copy
 
 
@@ -75,27 +75,27 @@ def test_the_first_commit_wins_and_the_other_is_duplicate(winner: str) -> None:
     scheduler = straggling()
     copy = copied(scheduler)
     attempts = (1, copy.attempt) if winner == "first" else (copy.attempt, 1)
-    assert scheduler.rendered(1, attempts[0], 12.0)
-    assert scheduler.committed(1, attempts[0]).kind == "committed"
+    assert scheduler.outcomes.rendered(1, attempts[0], 12.0)
+    assert scheduler.outcomes.committed(1, attempts[0]).kind == "committed"
     assert scheduler.state_of(1) is State.COMMITTED
-    assert scheduler.losers(1) == (attempts[1],)
+    assert scheduler.at_work.losers(1) == (attempts[1],)
     assert scheduler.rendering == 1, "the other still holds its gang"
-    assert scheduler.released(1, attempts[1], 40.0, 33.0).kind == "superseded"
-    assert scheduler.losers(1) == ()
+    assert scheduler.outcomes.released(1, attempts[1], 40.0, 33.0).kind == "superseded"
+    assert scheduler.at_work.losers(1) == ()
     assert (scheduler.rendering, scheduler.state) == (0, "done")
     assert scheduler.accounts.as_dict() == {"rendered": 22.0, "failed": 0.0, "duplicate": 33.0, "cached": 0.0}
-    assert scheduler.superseded == 0
+    assert scheduler.outcomes.superseded == 0
 
 
 def test_both_rendered_and_the_store_took_the_second() -> None:
     """The copy's commit was there first, and the first attempt, which adopted it, is the first to report."""
     scheduler = straggling()
     copy = copied(scheduler)
-    assert scheduler.rendered(1, 1, 40.0)
-    assert scheduler.rendered(1, copy.attempt, 9.0)
+    assert scheduler.outcomes.rendered(1, 1, 40.0)
+    assert scheduler.outcomes.rendered(1, copy.attempt, 9.0)
     assert scheduler.rendering == 0
-    assert scheduler.committed(1, 1, adopted=True).kind == "committed"
-    assert scheduler.committed(1, copy.attempt).kind == "superseded"
+    assert scheduler.outcomes.committed(1, 1, adopted=True).kind == "committed"
+    assert scheduler.outcomes.committed(1, copy.attempt).kind == "superseded"
     assert scheduler.accounts.as_dict() == {"rendered": 19.0, "failed": 0.0, "duplicate": 40.0, "cached": 0.0}
     assert scheduler.counts()["committed"] == 2
 
@@ -103,33 +103,33 @@ def test_both_rendered_and_the_store_took_the_second() -> None:
 def test_while_another_is_at_work_a_failure_is_counted_and_costs_nothing_else() -> None:
     scheduler = straggling(take_deaths=1, slot_deaths=2)
     copy = copied(scheduler)
-    assert scheduler.failed(1, 1, ErrorClass.OOM, 40.0, 40.0).kind == "outlived"
+    assert scheduler.outcomes.failed(1, 1, ErrorClass.OOM, 40.0, 40.0).kind == "outlived"
     assert scheduler.state_of(1) is State.RUNNING
     assert scheduler.next("b", 40.0) is None
-    verdict = scheduler.failed(1, copy.attempt, ErrorClass.OOM, 41.0, 10.0)
+    verdict = scheduler.outcomes.failed(1, copy.attempt, ErrorClass.OOM, 41.0, 10.0)
     assert verdict.kind == "retry"
     again = given(scheduler, "b", 42.0)
     assert (again.take.id, again.attempt, again.low_memory, again.copy) == (1, 3, True, False)
-    assert scheduler.failed(1, 3, ErrorClass.OOM, 43.0, 1.0).kind == "quarantine", "three faults of its own"
+    assert scheduler.outcomes.failed(1, 3, ErrorClass.OOM, 43.0, 1.0).kind == "quarantine", "three faults of its own"
     assert scheduler.accounts.failed == 51.0
 
 
 def test_a_death_counts_and_the_copy_goes_on_alone() -> None:
     scheduler = straggling(take_deaths=2, slot_deaths=3)
     copy = copied(scheduler)
-    assert scheduler.died("b", 40.0, 1, 1, 40.0).kind == "outlived"
-    assert scheduler.died("a", 41.0, 1, copy.attempt, 10.0).kind == "quarantine"
+    assert scheduler.outcomes.died("b", 40.0, 1, 1, 40.0).kind == "outlived"
+    assert scheduler.outcomes.died("a", 41.0, 1, copy.attempt, 10.0).kind == "quarantine"
     assert scheduler.accounts.failed == 50.0
 
 
 def test_a_take_that_goes_back_may_straggle_again() -> None:
     scheduler = straggling()
     copy = copied(scheduler)
-    assert scheduler.released(1, copy.attempt, 40.0, 9.0).kind == "outlived"
+    assert scheduler.outcomes.released(1, copy.attempt, 40.0, 9.0).kind == "outlived"
     assert scheduler.next_copy("a", 1e6) is None, "one copy of an attempt"
-    scheduler.died("b", 40.0, 1, 1, 40.0)
+    scheduler.outcomes.died("b", 40.0, 1, 1, 40.0)
     again = given(scheduler, "b", 50.0)
-    scheduler.began(1, again.attempt, 50.0)
+    scheduler.at_work.began(1, again.attempt, 50.0)
     assert scheduler.next_copy("a", 80.0) is None
     assert scheduler.next_copy("a", 81.0) is not None
 
@@ -137,14 +137,16 @@ def test_a_take_that_goes_back_may_straggle_again() -> None:
 def test_a_copy_that_finds_the_take_in_the_store() -> None:
     mine, others = straggling(), straggling()
     copy = copied(mine)
-    mine.rendered(1, 1, 40.0)
-    assert mine.found(1, copy.attempt, 40.0, ours=True).kind == "outlived", "the first attempt will tell of it"
-    assert mine.committed(1, 1).kind == "committed"
+    mine.outcomes.rendered(1, 1, 40.0)
+    assert mine.outcomes.found(1, copy.attempt, 40.0, ours=True).kind == "outlived", "the first attempt will tell of it"
+    assert mine.outcomes.committed(1, 1).kind == "committed"
     assert mine.accounts.as_dict() == {"rendered": 50.0, "failed": 0.0, "duplicate": 0.0, "cached": 0.0}
     copy = copied(others)
-    assert others.found(1, copy.attempt, 7.0, ours=False).kind == "committed", "another job was faster than both"
-    assert others.losers(1) == (1,)
-    others.released(1, 1, 50.0, 50.0)
+    assert others.outcomes.found(1, copy.attempt, 7.0, ours=False).kind == "committed", (
+        "another job was faster than both"
+    )
+    assert others.at_work.losers(1) == (1,)
+    others.outcomes.released(1, 1, 50.0, 50.0)
     assert others.accounts.as_dict() == {"rendered": 10.0, "failed": 0.0, "duplicate": 50.0, "cached": 7.0}
 
 
@@ -153,16 +155,16 @@ def test_no_copy_past_a_budget_after_a_stop_or_on_a_retired_slot() -> None:
     poor = Scheduler(Policy(**RULES))  # type: ignore[arg-type]
     poor.add([take(0), take(1, budget=2.0)])
     first, second = given(poor, "a"), given(poor, "b")
-    poor.began(1, second.attempt, 0.0)
-    poor.rendered(0, first.attempt, 10.0)
-    poor.committed(0, first.attempt)
+    poor.at_work.began(1, second.attempt, 0.0)
+    poor.outcomes.rendered(0, first.attempt, 10.0)
+    poor.outcomes.committed(0, first.attempt)
     assert poor.next_copy("a", 99.0) is None, "what the shot may use is reserved by the first"
     ended = straggling()
     ended.stop("stopped", "enough")
     assert ended.next_copy("a", 99.0) is None
     tired = straggling()
     for _ in range(4):
-        tired.died("a", 50.0)
+        tired.outcomes.died("a", 50.0)
     assert tired.next_copy("a", 99.0) is None
 
 
@@ -174,7 +176,7 @@ def test_a_held_job_hands_nothing_out_and_loses_nothing() -> None:
     assert scheduler.next_copy("a", 50.0) is None
     assert scheduler.overdue(50.0) == 0
     assert (scheduler.held, scheduler.state) == ("rushes pause", "running")
-    assert scheduler.released(1, 1, 50.0, 50.0).kind == "retry"
+    assert scheduler.outcomes.released(1, 1, 50.0, 50.0).kind == "retry"
     assert (scheduler.live, scheduler.state) == (0, "running")
     scheduler.go_on()
     assert scheduler.held is None

@@ -58,8 +58,8 @@ class FarmOfPaper:
             commit(self._planned, row, self._folder, gpu_s=2.0, notes={"quality": quality})
             made = read_commit(self._planned.store, row["spec_key"])
             assert made is not None
-            self._scheduler.rendered(given.take.id, given.attempt, 2.0)
-            self._scheduler.committed(given.take.id, given.attempt, passed=has_passed(made))
+            self._scheduler.outcomes.rendered(given.take.id, given.attempt, 2.0)
+            self._scheduler.outcomes.committed(given.take.id, given.attempt, passed=has_passed(made))
         on_status(last := self._status(self._scheduler.state))
         return last
 
