@@ -46,8 +46,7 @@ def price_of(settings: Settings) -> Price:
 
 def books_of(info: LeaseInfo | None) -> GpuSeconds:
     """The books that former runs of the job left in its lease."""
-    left = (info.note.get(BOOKS) if info is not None else None) or {}
-    return GpuSeconds(**{name: float(left.get(name, 0.0)) for name in COLUMNS})
+    return GpuSeconds.told(info.note.get(BOOKS) if info is not None else None)
 
 
 def gpu_seconds(status: Mapping[str, Any]) -> GpuSeconds:

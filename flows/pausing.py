@@ -80,7 +80,7 @@ def clear_pause(store: Store, job_id: str) -> Pause | None:
 def pause_state(status: Mapping[str, Any]) -> str | None:
     """pausing or paused, from a dispatcher's status or the lease's note of it; None for a job that is not held."""
     pause = status.get("pause")
-    if not pause:
+    if not pause or not isinstance(pause, Mapping):
         return None
     return "paused" if pause.get("drained") else "pausing"
 

@@ -5,6 +5,7 @@ Nothing here imports more than the standard library, so that any part of the far
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
@@ -89,6 +90,15 @@ class GpuSeconds:
     duplicate: float = 0.0
     cached: float = 0.0
 
+    @classmethod
+    def told(cls, books: object) -> GpuSeconds:
+        """From a note that anybody may have written: what is no number there counts as nothing."""
+        if not isinstance(books, Mapping):
+            return cls()
+        numbers = {name: books.get(name) for name in cls.__dataclass_fields__}
+        good = {name: float(n) for name, n in numbers.items() if isinstance(n, int | float) and math.isfinite(n)}
+        return cls(**good)
+
     @property
     def spent(self) -> float:
         """What this job has used up; `cached` was spent by an earlier one."""
@@ -159,9 +169,10 @@ def failure_dict(
 
 
 def verify_dict(audit: Any) -> dict[str, Any]:
-    """The result of `verify`, from an `infra.store.verify.Audit`."""
-    return {
+    """The result of `verify`, from an `infra.store.verify.Audit`. `foreign` is there only when there is any."""
+    result = {
         "commits": audit.commits,
         "faults": [{"kind": str(f.kind), "path": f.path, "spec_key": f.spec_key} for f in audit.faults],
         "orphans": list(audit.orphans),
     }
+    return result | ({"foreign": list(audit.foreign)} if audit.foreign else {})

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 WIDE = 160
 """Columns where the output is not a terminal: tables in a log are not folded."""
 MOST_REFUSED_ROWS = 50
+MOST_FOREIGN = 8
 LOGGERS = ("rushes", "actors", "catalogs", "flows", "infra", "model")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # a byte of a file's name that is not UTF-8, as Python holds it
 
 
 def printable(text: object) -> str:
@@ -114,10 +116,18 @@ class Output:
         if len(refused) > len(rows):
             self._console(sys.stderr).print(f"and {len(refused) - len(rows):,} more; --json lists them all")
 
+    def foreign(self, paths: Sequence[str]) -> None:
+        """What stands in a store and bears no name of ours, of which nothing is done."""
+        if paths:
+            more = f" and {len(paths) - MOST_FOREIGN:,} more" if len(paths) > MOST_FOREIGN else ""
+            shown = ", ".join(paths[:MOST_FOREIGN])
+            self.line(f"foreign {shown}{more}: no name that rushes gives; ignored, and left for you to remove")
+
     def result(self, result: Mapping[str, Any]) -> None:
         """The JSON object, where --json asks for it."""
         if self.as_json:
-            _write(json.dumps(result, ensure_ascii=False, separators=(", ", ": "), allow_nan=False) + "\n")
+            text = json.dumps(result, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+            _write(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
     def _print_table(
         self, stream: IO[str], columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None

@@ -60,6 +60,7 @@ def gc(
         output.table(("reason", ">bytes", ">age", "path"), rows)
         if len(found.removed) > MOST_SHOWN:
             output.line(f"and {len(found.removed) - MOST_SHOWN:,} more; --json lists them all")
+    output.foreign(found.foreign)
     kinds = ", ".join(
         f"{count:,} {kind}" for kind, count in Counter(gone.reason for gone in found.removed).most_common()
     )
@@ -77,5 +78,6 @@ def gc_dict(store: str, found: Collected, *, dry_run: bool) -> dict[str, Any]:
         "older_than_s": found.older_than_s,
         "removed": [gone._asdict() for gone in found.removed],
         "kept": found.kept,
+        "foreign": found.foreign,
         "bytes": found.bytes,
     }

@@ -42,7 +42,7 @@ class Ledger:
         lease: who runs it, or ran it last.
         owner_gone: the lease says running, and its owner is dead.
         costs: columns spec_key and gpu_s of committed takes, as far as they are known; None where nobody asked.
-        booked: the job's own books, where it left them in its lease: rendered, failed, duplicate, cached.
+        booked: the job's own books, where it left them in its lease.
         board: whether there is a board.
         pause: who asked for the job to be paused, while it stands so in the store.
         skipped: takes that are not wanted any more, because enough others of their shots have passed.
@@ -60,7 +60,7 @@ class Ledger:
     lease: LeaseInfo | None
     owner_gone: bool
     costs: pa.Table | None
-    booked: Mapping[str, float]
+    booked: GpuSeconds
     board: bool
     pause: Pause | None = None
     skipped: int = 0
@@ -113,7 +113,7 @@ class Ledger:
             lease=lease,
             owner_gone=lease is not None and not lease.final and owner_is_gone(lease),
             costs=_costs(store, keys.filter(done), manifest) if costs else None,
-            booked=dict(lease.note.get("gpu_s") or {}) if lease is not None else {},
+            booked=GpuSeconds.told(lease.note.get("gpu_s") if lease is not None else None),
             board=store.stat(layout.board_path(job_id)) is not None,
             pause=read_pause(store, job_id) if lease is not None and not lease.final else None,
             skipped=_skipped(store, takes, keys, done, frozenset(newest), manifest),
@@ -143,8 +143,8 @@ class Ledger:
             found = pc.is_in(self.costs["spec_key"], value_set=before)
             cached = float(pc.sum(self.costs["gpu_s"].filter(found)).as_py() or 0.0)
             rendered = float(pc.sum(self.costs["gpu_s"].filter(pc.invert(found))).as_py() or 0.0)
-        failed = max(self.failed_gpu_s, float(self.booked.get("failed", 0.0)))
-        return GpuSeconds(rendered, failed, float(self.booked.get("duplicate", 0.0)), cached)
+        failed = max(self.failed_gpu_s, self.booked.failed)
+        return GpuSeconds(rendered, failed, self.booked.duplicate, cached)
 
     def rows(self) -> Rows:
         """Rows of the catalog, as the plan remembers them."""

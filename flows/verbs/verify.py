@@ -94,6 +94,7 @@ def _with_derived(
     """The audit of the takes, and of what was made from them: cuts, deliverables, side assets."""
     from infra.provenance import check_local, trusted
     from infra.store.derived import audit_derived
+    from infra.store.layout import is_foreign
     from infra.store.verify import Fault
 
     anchors = trusted(settings.provenance)
@@ -103,12 +104,14 @@ def _with_derived(
 
     with Counted("verified", "record", None, output) as counted:
         more = audit_derived(store, validator=validate, scratch=scratch, on_progress=counted.update)
+    foreign = [path for path in more.orphans if is_foreign(path)]
+    orphans = [path for path in more.orphans if path not in foreign]
     faults = found.faults + more.faults
     if strict:
-        faults += [Fault("orphan", path, None, "no record names it") for path in more.orphans]
+        faults += [Fault("orphan", path, None, "no record names it") for path in orphans]
     if more.records:
         output.note(f"looked at {plural(more.records, 'record')} of cuts, deliverables and side assets")
-    return found._replace(faults=faults, orphans=found.orphans + more.orphans)
+    return found._replace(faults=faults, orphans=found.orphans + orphans, foreign=found.foreign + foreign)
 
 
 def _is_derived(kind: str) -> bool:
@@ -129,6 +132,7 @@ def _print(found: Audit, strict: bool, output: Output) -> None:
         output.table(("orphan",), [(path,) for path in found.orphans[:MOST_SHOWN]])
         if len(found.orphans) > MOST_SHOWN:
             output.line(f"and {len(found.orphans) - MOST_SHOWN:,} more orphans; --json lists them all")
+    output.foreign(found.foreign)
     kinds = ", ".join(
         f"{count:,} {kind}" for kind, count in Counter(fault.kind for fault in found.faults).most_common()
     )

@@ -13,7 +13,7 @@ from infra.store import layout
 from infra.store.claims import JobState, job_states, planned_takes
 from infra.store.commits import read_commits
 from infra.store.errors import Damaged, NotFound, StoreError
-from infra.store.location import checked_path
+from infra.store.location import is_path
 from infra.store.store import Store
 from infra.store.types import Stat
 
@@ -165,12 +165,10 @@ def _piece_key(found: Stat) -> str | None:
 def _ours(found: Iterable[Stat]) -> Iterator[Stat]:
     """What the store's verbs can name. Objects that others put between ours, such as `a?b.mp4`, are left, and told."""
     for stat in found:
-        try:
-            checked_path(stat.path)
-        except ValueError:
-            log.warning("%r is left: no name that rushes gives; remove it by hand", stat.path)
-        else:
+        if is_path(stat.path):
             yield stat
+        else:
+            log.warning("%r is left: no name that rushes gives; remove it by hand", stat.path)
 
 
 def _batches(found: Iterable[Stat], size: int = 256) -> Iterator[list[Stat]]:

@@ -15,6 +15,7 @@ from infra.store.claims import JobState, Planned, job_states, planned_takes
 from infra.store.commits import read_commit, read_commits, window_s
 from infra.store.errors import CommitNewer, CommitUnreadable, Damaged, NotFound
 from infra.store.lease import LAPSE_S
+from infra.store.location import is_path
 from infra.store.probe import FOLDER as PROBES
 from infra.store.store import Store
 from infra.store.types import Leftover, Stat
@@ -38,11 +39,15 @@ class Removed(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What a collection did. `kept`: things that looked like garbage, and are too young or may still be wanted."""
+    """What a collection did. `kept`: things that looked like garbage, and are too young or may still be wanted.
+
+    `foreign`: names that rushes does not give. They are left alone.
+    """
 
     removed: list[Removed]
     kept: int
     older_than_s: float
+    foreign: list[str]
 
     @property
     def bytes(self) -> int:
@@ -81,12 +86,13 @@ class _Collection:
         leases = [job.lease.lapse_s for job in self._jobs if job.lease is not None]
         self._least = older_than_s if older_than_s is not None else max([lapse_s, *leases])
         self._kept = 0
+        self._foreign: set[str] = set()
 
     def run(self, dry_run: bool, on_progress: Callable[[int], None] | None) -> Collected:
         removed: list[Removed] = []
         # Names first, commits second: a film that is committed in between is among the commits.
-        films = list(self._store.list(layout.MEDIA))
-        posters = list(self._store.list(layout.POSTERS))
+        films = list(self._ours(layout.MEDIA))
+        posters = list(self._ours(layout.POSTERS))
         old = [garbage for garbage in self._found(films, posters) if self._old(garbage)]
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-gc") as pool:
             remove = self._told if dry_run else self._remove
@@ -97,7 +103,15 @@ class _Collection:
                 removed.append(done)
                 if on_progress is not None:
                     on_progress(len(removed))
-        return Collected(sorted(removed), self._kept, self._least)
+        return Collected(sorted(removed), self._kept, self._least, sorted(self._foreign))
+
+    def _ours(self, folder: str) -> Iterator[Stat]:
+        """What is below a folder, without what others put there: such names may not even be asked for."""
+        for found in self._store.list(folder):
+            if layout.is_foreign(found.path) or not is_path(found.path):
+                self._foreign.add(found.path)
+            else:
+                yield found
 
     def _found(self, films: list[Stat], posters: list[Stat]) -> Iterator[_Garbage]:
         named, known = self._named()
@@ -119,7 +133,7 @@ class _Collection:
         yield from self._set_aside()
         for job in self._jobs:
             yield from self._of_job(job)
-        for found in self._store.list(PROBES):
+        for found in self._ours(PROBES):
             yield _Garbage(found, "temporary", self._least)
 
     def _unless_kept(self, found: Stat | Leftover, reason: str, after_s: float | None) -> Iterator[_Garbage]:
@@ -133,7 +147,9 @@ class _Collection:
         named: set[str] = set()
         known = True
         for read in read_commits(self._store):
-            if read.commit is not None and read.spec_key is not None:
+            if layout.is_foreign(read.path):
+                self._foreign.add(read.path)
+            elif read.commit is not None and read.spec_key is not None:
                 named |= {read.commit["media"]["path"], layout.poster_path(read.spec_key)}
             elif isinstance(read.fault, CommitNewer):
                 known = False
@@ -201,7 +217,7 @@ class _Collection:
         for found in self._store.list(layout.COMMITS):
             if layout.is_damaged_path(found.path):
                 yield _Garbage(found, "set-aside", after_s)
-        for found in self._store.list(layout.DAMAGED):
+        for found in self._ours(layout.DAMAGED):
             yield _Garbage(found, "set-aside", after_s)
 
     def _of_job(self, job: JobState) -> Iterator[_Garbage]:

@@ -26,6 +26,8 @@ _DAMAGED = re.compile(rf"{COMMITS}/[0-9a-f]{{2}}/[0-9a-f]{{64}}\.damaged-[0-9a-f
 _SET_ASIDE = re.compile(
     rf"(?:{COMMITS}/[0-9a-f]{{2}}/([0-9a-f]{{64}})\.damaged-.+|{DAMAGED}/([0-9a-f]{{64}})\.\d+\.json)"
 )
+_MISPLACED = re.compile(rf"{COMMITS}/(?:.+/)?[0-9a-f]{{64}}\.json")
+_DESKTOP = {"thumbs.db", "desktop.ini"}
 _POSTER = re.compile(rf"{POSTERS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.jpg")
 _MEDIA = re.compile(
     rf"{MEDIA}/({NAME.pattern})/({NAME.pattern})/([0-9a-f]{{8}})\.take-(\d{{3,}})\.([0-9a-f]{{8}})(\.[a-z0-9]{{1,8}})"
@@ -231,6 +233,16 @@ def parse_piece_path(path: str) -> PieceName | None:
     """What `piece_path` was called with, or None for another name."""
     found = _PIECE.fullmatch(path)
     return None if found is None else PieceName(*found.groups())
+
+
+def is_foreign(path: str) -> bool:
+    """Whether no program of ours wrote it: what desktops (`.DS_Store`), sync clients and people leave in a store.
+
+    Below commits/ that is every name but a commit's; one in the wrong folder is not foreign, for its bytes are ours.
+    """
+    if path.startswith(f"{COMMITS}/"):
+        return not (is_damaged_path(path) or _MISPLACED.fullmatch(path))
+    return any(part.startswith(".") or part.lower() in _DESKTOP for part in path.split("/"))
 
 
 def decision_path(show: str, shot_id: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
 import time
@@ -245,20 +246,49 @@ def _encode(lease: LeaseInfo) -> bytes:
 
 def _decode(data: bytes, tag: str, job_id: str) -> LeaseInfo:
     try:
-        content = json.loads(data)
+        content = json.loads(data, parse_constant=_refuse_constant)
         if content["state"] not in get_args(State):
             raise ValueError("unknown state")
+        exit_code = content["exit_code"]
+        if exit_code is not None and type(exit_code) is not int:
+            raise ValueError("exit_code is no number")
+        renewed, lapse_s = _number(content, "renewed"), _number(content, "lapse_s")
+        datetime.fromtimestamp(renewed, UTC)  # a time that people can be told
+        if lapse_s <= 0:
+            raise ValueError("lapse_s is not above 0")
         return LeaseInfo(
             job_id=str(content["job_id"]),
             epoch=int(content["epoch"]),
-            owner=Owner(**content["owner"]),
+            owner=_owner(content["owner"]),
             state=content["state"],
-            exit_code=content["exit_code"],
-            renewed=float(content["renewed"]),
-            lapse_s=float(content["lapse_s"]),
+            exit_code=exit_code,
+            renewed=renewed,
+            lapse_s=lapse_s,
             note=dict(content["note"]),
             tag=tag,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
         path = layout.lease_path(job_id)
         raise Damaged(f"{path} cannot be read ({error}); when no render of {job_id} runs, delete it") from error
+
+
+def _owner(content: Mapping[str, Any]) -> Owner:
+    owner = Owner(**content)
+    if type(owner.pid) is not int or not 0 < owner.pid < 2**31:
+        raise ValueError("the owner's pid is no process's")
+    _number(content, "start_time")
+    if not all(isinstance(text, str) for text in (owner.host, owner.host_name, owner.token)):
+        raise ValueError("the owner's host or token is no text")
+    return owner
+
+
+def _number(content: Mapping[str, Any], name: str) -> float:
+    found = content[name]
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        raise ValueError(f"{name} is no number")
+    return float(found)
+
+
+def _refuse_constant(text: str) -> float:
+    """JSON has no NaN and no Infinity; Python reads them all the same, and no comparison with them holds."""
+    raise ValueError(f"{text} is no number")

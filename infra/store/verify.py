@@ -40,11 +40,12 @@ class Fault(NamedTuple):
 
 class Audit(NamedTuple):
     """What an audit found. `orphans` are media, posters and set-aside commits that no commit names, and pieces of
-    long clips that are committed."""
+    long clips that are committed. `foreign` are names that rushes does not give: told, and never a fault."""
 
     commits: int  # readable ones
     faults: list[Fault]
     orphans: list[str]
+    foreign: list[str]
 
 
 def audit(
@@ -69,6 +70,7 @@ def audit(
     """
     # Names first, commits second: what is committed in between is in both, or in the commits alone.
     present = {} if job is not None else {found.path: found for found in _nameable(store)}
+    foreign = {path for path in present if layout.is_foreign(path)}
     faults, named, good, seen = [], set(), 0, 0
     films = _Films(store, present, prober, scratch or Scratch())
 
@@ -79,6 +81,9 @@ def audit(
         reads = read_commits(store, None if job is None else _keys_of(store, job))
         while batch := list(islice(reads, _BATCH)):
             for read, found in zip(batch, pool.map(look, batch), strict=True):
+                if layout.is_foreign(read.path):
+                    foreign.add(read.path)
+                    continue
                 faults += found
                 if read.commit is not None and read.spec_key is not None:
                     good += 1
@@ -90,12 +95,12 @@ def audit(
     for job_id in jobs.list_jobs(store) if job is None else [job]:
         faults += _check_plan(store, job_id) + _check_manifest(store, job_id, committed)
     unknown = any(fault.kind == "commit-newer" for fault in faults)
-    orphans = [] if unknown else sorted(path for path in present if path not in named)
+    orphans = [] if unknown else sorted(path for path in present.keys() - foreign if path not in named)
     if job is None and not unknown:
         orphans = sorted([*orphans, *_leftovers(store, named)])
     if strict:
         faults += [Fault("orphan", path, None, "no commit names it") for path in orphans]
-    return Audit(good, sorted(faults, key=lambda fault: (fault.path, fault.kind)), orphans)
+    return Audit(good, sorted(faults, key=lambda fault: (fault.path, fault.kind)), orphans, sorted(foreign))
 
 
 def check(

@@ -168,14 +168,17 @@ def test_a_damaged_commit_is_moved_and_its_take_is_pending_again(planned: Planne
     store.write(layout.moved_aside_path(keys[0], 1), b"an earlier one")
     store.write(layout.commit_path(keys[1]), b"{")
     store.write("commits/readme.txt", b"x")
+    astray = f"commits/{OTHER}.json"
+    store.write(astray, b"x")
     later = layout.commit_path(OTHER)
     store.write(later, json.dumps({"format": 2}).encode())
     moved = move_aside(store, audit(store).faults)
     assert {found.path: found.moved_to for found in moved} == {
         path: f"damaged/{keys[0]}.2.json",
         layout.commit_path(keys[1]): f"damaged/{keys[1]}.1.json",
-        "commits/readme.txt": "damaged/readme.txt.1.json",
+        astray: f"damaged/{OTHER}.json.1.json",
     }
+    assert store.read("commits/readme.txt") == b"x", "foreign, and left alone"
     assert store.read(f"damaged/{keys[0]}.2.json") == sound
     assert [fault.kind for fault in audit(store).faults] == ["commit-newer"], "that one is left alone"
     assert jobs_for(store, [keys[0], keys[1], OTHER]) == ({planned.job_id: sorted(keys[:2])}, [OTHER])

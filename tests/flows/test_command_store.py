@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -209,6 +210,26 @@ def test_a_damaged_job_hides_no_other(job: Job, capsys: Any) -> None:
     assert (damaged["job_id"], damaged["state"], damaged["exit"]) == ("earlier", "damaged", None)
     assert other["job_id"] == job.planned.job_id and set(other) == set(damaged) - {"error"}
     assert "damaged" in run(capsys, "jobs", job.out).out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "state"),
+    [
+        (r'"renewed": [\d.]+', '"renewed": NaN', "damaged"),
+        (r'"epoch": \d+', '"epoch": 1e999', "damaged"),
+        (r'"note": \{[^}]*\}', '"note": {"gpu_s": [1], "pause": [1], "at_work": 7}', "running"),
+    ],
+)
+def test_nonsense_in_a_lease_hides_no_other_job(job: Job, capsys: Any, old: str, new: str, state: str) -> None:
+    store, path = job.planned.store, layout.lease_path("earlier")
+    assert isinstance(Lease.acquire(store, "earlier"), Lease)
+    text, changed = re.subn(old, new, store.read(path).decode())
+    assert changed == 1
+    store.write(path, text.encode())
+    ran = run(capsys, "jobs", job.out, "--json")
+    assert ran.code == 0 and {entry["job_id"]: entry["state"] for entry in ran.json["jobs"]}["earlier"] == state
+    assert job.planned.job_id in {entry["job_id"] for entry in ran.json["jobs"]}
+    assert (f"{path} cannot be read" in ran.err) == (state == "damaged")
 
 
 def test_jobs_of_an_empty_store(tmp_path: Path, capsys: Any) -> None:

@@ -76,12 +76,14 @@ def test_failure_of_a_catalog_lists_its_rows() -> None:
 
 
 def test_verify_report_is_exactly_the_object_of_the_design() -> None:
-    audit = Audit(7, [Fault("media-hash", "shots/a.mp4", "ab" * 32, "found another")], ["posters/x.jpg"])
-    assert verify_dict(audit) == {
+    audit = Audit(7, [Fault("media-hash", "shots/a.mp4", "ab" * 32, "found another")], ["posters/x.jpg"], [])
+    expected = {
         "commits": 7,
         "faults": [{"kind": "media-hash", "path": "shots/a.mp4", "spec_key": "ab" * 32}],
         "orphans": ["posters/x.jpg"],
     }
+    assert verify_dict(audit) == expected
+    assert verify_dict(audit._replace(foreign=["commits/.DS_Store"])) == expected | {"foreign": ["commits/.DS_Store"]}
 
 
 @pytest.mark.parametrize(

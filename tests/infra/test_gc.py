@@ -97,7 +97,7 @@ def test_what_nobody_names_is_removed_and_what_a_commit_names_stays(
     }
     assert done.bytes == film.stat().st_size + 3 * 6
     assert everything(store) == kept
-    assert audit(store, strict=True) == (1, [], [])
+    assert audit(store, strict=True) == (1, [], [], [])
     assert collect(store, older_than_s=LATER_STILL).removed == []
 
 
@@ -167,7 +167,7 @@ def test_a_listing_that_lags_costs_no_film(folder: Store, tmp_path: Path, record
     stale = Lagging(folder.url)
     assert path in audit(stale).orphans, "the listing does lag"
     assert paths(collect(stale)) == {layout.piece_path("job", commit["spec_key"], "keys")}
-    assert audit(folder) == (1, [], [])
+    assert audit(folder) == (1, [], [], [])
 
 
 def test_a_commit_of_a_later_format_keeps_all_films(folder: Store) -> None:

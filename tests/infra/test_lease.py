@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -185,6 +186,41 @@ def test_an_unreadable_lease_says_what_to_do(store: Store) -> None:
         store.write(layout.lease_path("job"), content)
         with pytest.raises(Damaged, match="delete it"):
             Lease.acquire(store, "job")
+
+
+@pytest.mark.parametrize(
+    ("name", "nonsense"),
+    [
+        ("renewed", "NaN"),
+        ("renewed", "1e999"),
+        ("renewed", "-Infinity"),
+        ("renewed", "1e15"),
+        ("renewed", '"now"'),
+        ("lapse_s", "NaN"),
+        ("lapse_s", "-1"),
+        ("epoch", "Infinity"),
+        ("exit_code", '"0"'),
+        ("note", '{"gpu_s": {"failed": NaN}}'),
+        ("owner", '{"host": "h", "host_name": "h", "pid": NaN, "start_time": 0, "token": "t"}'),
+        ("owner", '{"host": "h", "host_name": "h", "pid": 1, "start_time": "then", "token": "t"}'),
+        ("owner", '{"host": 1, "host_name": "h", "pid": 1, "start_time": 0, "token": "t"}'),
+    ],
+)
+def test_a_lease_with_nonsense_in_it_is_unreadable_and_nothing_worse(tmp_path: Path, name: str, nonsense: str) -> None:
+    """Python reads NaN, which is neither before nor after any time: its owner would never be gone."""
+    store = open_store(tmp_path / "store")
+    take(store)
+    content = json.loads(store.read(layout.lease_path("job"))) | {name: "PLACE"}
+    store.write(layout.lease_path("job"), json.dumps(content).replace('"PLACE"', nonsense).encode())
+    with pytest.raises(Damaged, match=r"jobs/job/lease\.json cannot be read .* delete it"):
+        read_lease(store, "job")
+
+
+def test_a_lease_nested_without_end_is_unreadable(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    store.write(layout.lease_path("job"), b'{"note": ' + b"[" * 100_000)
+    with pytest.raises(Damaged, match="delete it"):
+        read_lease(store, "job")
 
 
 def test_a_released_lease_is_not_running(store: Store) -> None:

@@ -61,7 +61,7 @@ def test_a_film_that_no_listing_shows_is_not_missing(folder: Store, film: Path, 
         def list(self, prefix: str = "") -> Iterator[Stat]:
             return (found for found in super().list(prefix) if not found.path.startswith(layout.MEDIA))
 
-    assert audit(NoFilms(folder.url)) == (1, [], [])
+    assert audit(NoFilms(folder.url)) == (1, [], [], [])
 
 
 def test_a_commit_that_is_gone_and_still_listed_is_no_fault(folder: Store, film: Path, record_of: RecordOf) -> None:
@@ -69,7 +69,7 @@ def test_a_commit_that_is_gone_and_still_listed_is_no_fault(folder: Store, film:
     forgetful = Forgetful(folder.url)
     assert "e" * 64 in committed_keys(forgetful)
     assert [read.spec_key for read in read_commits(forgetful)] == [record_of()["spec_key"]]
-    assert audit(forgetful) == (1, [], [])
+    assert audit(forgetful) == (1, [], [], [])
 
 
 def test_a_round_that_no_listing_shows_is_opened_once(folder: Store) -> None:

@@ -56,10 +56,10 @@ def test_a_fifth_of_all_requests_may_fail(
     lease.renew()
     lease.release("done", 0)
     assert sorted(outcomes) == ["adopted"] * len(films) + ["committed"] * len(films)
-    assert audit(unsteady) == (len(films), [], [])
+    assert audit(unsteady) == (len(films), [], [], [])
     assert sum(flaky.failed.values()) >= 0.1 * flaky.requests > 8
     flaky.chance = 0.0
-    assert audit(s3_store) == (len(films), [], [])
+    assert audit(s3_store) == (len(films), [], [], [])
     assert len(committed_keys(s3_store)) == len(films)
 
 
@@ -96,7 +96,7 @@ def test_a_slow_link_is_slow_and_nothing_else(
     assert quick.read(published.commit["media"]["path"]) == film.read_bytes()
     assert time.monotonic() - began > 2 * 0.4
     assert fault_proxy.hits >= 3
-    assert audit(s3_store) == (1, [], [])
+    assert audit(s3_store) == (1, [], [], [])
     assert [found.path for found in s3_store.list(layout.COMMITS)] == [layout.commit_path(record_of()["spec_key"])]
 
 

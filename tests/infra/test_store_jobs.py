@@ -198,7 +198,7 @@ def test_folders_that_others_made_are_no_jobs(store: Store) -> None:
     store.write("jobs/.ipynb_checkpoints/plan.parquet", b"x")
     store.write("jobs/copy of job/plan.parquet", b"x")
     assert jobs.list_jobs(store) == ["job"]
-    assert audit(store, strict=True) == (0, [], [])
+    assert audit(store, strict=True) == (0, [], [], [])
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"null", b'{"show": "s"}'])

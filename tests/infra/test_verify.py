@@ -56,13 +56,13 @@ def change_a_byte(store: Store, commit: Commit) -> None:
 
 def test_a_sound_store(store: Store, takes: list[Commit]) -> None:
     seen: list[int] = []
-    assert audit(store, on_progress=seen.append) == (3, [], [])
-    assert audit(store, strict=True) == (3, [], [])
+    assert audit(store, on_progress=seen.append) == (3, [], [], [])
+    assert audit(store, strict=True) == (3, [], [], [])
     assert seen[-1] == 3
 
 
 def test_an_empty_store(store: Store) -> None:
-    assert audit(store, strict=True) == (0, [], [])
+    assert audit(store, strict=True) == (0, [], [], [])
 
 
 OTHER = "f" * 64
@@ -80,7 +80,7 @@ PLANTED: list[tuple[str, Callable[[Store, Commit], Any], set[str]]] = [
     ("a field gone", lambda s, c: rewrite(s, {k: v for k, v in c.items() if k != "seed"}), {"commit-unreadable"}),
     ("a later format", lambda s, c: rewrite(s, c, format=2), {"commit-newer"}),
     ("under another's name", lambda s, c: s.write(layout.commit_path(OTHER), json.dumps(c).encode()), {"commit-key"}),
-    ("a strange name", lambda s, c: s.write("commits/readme.txt", b"x"), {"commit-key"}),
+    ("in the wrong folder", lambda s, c: s.write(f"commits/00/{OTHER}.json", b"{}"), {"commit-key"}),
 ]  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_orphans_are_listed_and_are_faults_when_strict(store: Store, takes: list
         ]
     )
     loose, strict = audit(store), audit(store, strict=True)
-    assert loose == (2, [], expected)
+    assert loose == (2, [], expected, [])
     assert [(fault.kind, fault.path) for fault in strict.faults] == [("orphan", path) for path in expected]
 
 
