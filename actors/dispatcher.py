@@ -130,7 +130,7 @@ class Dispatcher:
                 self._attempts.leaving.close(reason)
                 await self._attempts.wake()  # those that wait for room to be finished need not begin any more
                 await self._attempts.leaving.drain(grace_s, reason)
-            self._attempts.stopping = True
+            self._attempts.leaving.stopping = True
             await self._attempts.wake()
         self._wake()
 
@@ -164,7 +164,7 @@ class Dispatcher:
         attempts, why = self._attempts, "its node is about to go"
         if attempts is None or not (gangs := self._lent.condemn(nodes, why)):
             return
-        attempts.leaving_nodes |= frozenset(nodes)
+        attempts.leaving.nodes |= frozenset(nodes)
         for gang in gangs:
             self._journal.event("called_off", gang=gang.id, message=why)
         attempts.leaving.call_off(why, lambda gang, _: gang in self._lent.condemned)
@@ -180,7 +180,7 @@ class Dispatcher:
         await attempts.leaving.drain(self._spec.farm.drain_s, reason)
         while not self._drained:
             await self._sleep(None)
-        await attempts.free()
+        await attempts.finishers.free()
 
     # The job
 
@@ -250,7 +250,7 @@ class Dispatcher:
         """Has takes copied that share their pictures with others: no gang is asked for."""
         attempts, scheduler = self._attempts, self._scheduler
         assert attempts is not None
-        while scheduler.state == "running" and not attempts.stopping:
+        while scheduler.state == "running" and not attempts.leaving.stopping:
             given = scheduler.next_gangless(time.time())
             if given is None:
                 await self._sleep(scheduler.next_due(gangless=True))
@@ -266,7 +266,7 @@ class Dispatcher:
         scheduler, lent = self._scheduler, self._lent
         scheduler.slots.add(slot)
         try:
-            while scheduler.state == "running" and not scheduler.slots.retired(slot) and not attempts.stopping:
+            while scheduler.state == "running" and not scheduler.slots.retired(slot) and not attempts.leaving.stopping:
                 await self._load_shards()
                 if gang is not None and gang.id in lent.condemned:
                     await lent.lose(gang, lent.condemned[gang.id])

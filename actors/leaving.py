@@ -61,11 +61,20 @@ class Leaving:
 
     Attributes:
         closed: why no take may begin to be rendered, None while it may.
+        stopping: set when gangs are ended on purpose: what they held is nobody's fault then.
+        nodes: nodes that are to go; what dies there is nobody's fault.
     """
 
     def __init__(self) -> None:
         self._at_work: dict[str, _AtWork] = {}
         self.closed: str | None = None
+        self.stopping = False
+        self.nodes: frozenset[str] = frozenset()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the job is being stopped or paused."""
+        return self.stopping or self.closed is not None
 
     async def unless_called_off(self, gang: Gang, name: tuple[int, int], work: Awaitable[Rendered]) -> Rendered:
         """What ``work`` gives or raises; CalledOff where it was called off before. ``name``: take and attempt."""
