@@ -50,6 +50,7 @@ def read(
     storage_options: Mapping[str, Any] | None = None,
     batch_rows: int = 16_384,
     preset: str | None = None,
+    source: Source | None = None,
 ) -> Iterator[Batch]:
     """Reads and checks a catalog in Parquet, CSV or JSON lines, told apart by content and suffix.
 
@@ -59,6 +60,8 @@ def read(
         storage_options: for the file system of `url`.
         batch_rows: most rows in a batch.
         preset: of the rows that name none, one of `catalogs.presets.PRESETS`.
+        source: the catalog at `url` where `catalogs.sources.open_source` has opened it, so that it is not fetched
+            again; whoever opened it closes it.
 
     Returns:
         At least one batch, so that a catalog without rows still has its schema.
@@ -71,7 +74,7 @@ def read(
         raise CatalogError(f"there is no preset {preset!r}; the presets are {LEGAL}")
     folder = folder_of(url)
     resolver = Resolver(folder, allow)
-    source = open_source(url, storage_options)
+    source = open_source(url, storage_options) if source is None else source.lent()
     try:
         raws = _READERS[source.format](source, batch_rows)
     except BaseException:

@@ -46,6 +46,10 @@ class Source:
     format: Format
     _copy: tempfile.TemporaryDirectory[str] | None = None
 
+    def lent(self) -> Source:
+        """The same file for a reader that closes what it has read, which leaves the copy to us."""
+        return Source(self.shown, self.path, self.format)
+
     def close(self) -> None:
         """Removes the copy, where there is one."""
         if self._copy is not None:

@@ -16,7 +16,7 @@ from flows.verbs.estimate import cached_gpu_s, print_plan, shapes_of
 from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import MOST_REFUSED_KEPT, Origin, shown_url
 from flows.verbs.request import Request
-from flows.verbs.source import catalog_file, catalog_sha256, input_digests, job_id_of, storage_options
+from flows.verbs.source import catalog_file, input_digests, job_id_of, opened, storage_options
 from flows.verbs.words import plural
 
 if TYPE_CHECKING:
@@ -86,9 +86,11 @@ def make_plan(
     location = resolve(model or "default")
     facts = read_facts(location, storage_options=storage_options(location, settings.store))
     prefixes = (*settings.farm.allow, *allow)
-    with catalog_file(catalog, shot) as url, naming(store):
-        access = storage_options(url, settings.store)
-        digest = catalog_sha256(url, access)
+    with (
+        catalog_file(catalog, shot) as url,
+        naming(store),
+        opened(url, storage_options(url, settings.store)) as (source, digest),
+    ):
         # Absolute: a rank that reads an input has another working folder.
         allowed = [allowed_place(prefix).uri() for prefix in prefixes]
         roots = allowed if catalog is None else [folder_of(catalog).uri(), *allowed]
@@ -104,7 +106,7 @@ def make_plan(
         )
 
         def shots() -> Iterator[Batch]:
-            rows = read(url, allow=prefixes, storage_options=access, preset=preset)
+            rows = read(url, allow=prefixes, preset=preset, source=source)
             return rows if part is None else part.rows(rows)
 
         size = Draft(settings.draft.scale, settings.draft.steps) if draft else None

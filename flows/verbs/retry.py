@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from shlex import quote
 from typing import Annotated
 
 import typer
 
-from flows.report import ExitCode
+from flows.report import STATES, ExitCode, JobReport
 from flows.verbs.console import Output
 from flows.verbs.failure import Failure
 from flows.verbs.options import Address, Budget, Config, Gang, Gangs, Json, Layout, Quiet, Store, Verbose, WhichJob
@@ -54,7 +55,18 @@ def retry(
         output.note(f"{plural(len(ledger.quarantined), 'take')} of {job_id} pending again in round {number}.")
     if render and (ledger.quarantined or ledger.counts().pending):
         return render_planned(replan(opened, job_id, settings), settings, output, budget=budget)
-    report = Ledger.read(opened, job_id).report()
+    report = as_rendered(Ledger.read(opened, job_id).report())
     output.result(report.as_dict())
     output.line(summary(report))
-    return ExitCode.DONE
+    return ExitCode.DONE if report.exit is None else report.exit
+
+
+def as_rendered(report: JobReport) -> JobReport:
+    """A job that nobody renders now, as `render` would tell of it: with nothing left, its takes say how it ended.
+
+    With takes pending it has none: what ended its last run, such as a budget, says nothing of this command.
+    """
+    if report.takes.pending:
+        return replace(report, state="pending", exit=None)
+    code = ExitCode.FAULTS if report.takes.quarantined or report.rows.refused else ExitCode.DONE
+    return replace(report, state=STATES[code], exit=code)

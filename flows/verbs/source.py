@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from flows.verbs.request import shot_bytes
 
 if TYPE_CHECKING:
+    from catalogs.sources import Source
     from infra.settings import Settings
     from infra.store import StoreOptions
 
@@ -37,8 +38,9 @@ def catalog_file(catalog: str | None, shot: Mapping[str, Any] | None) -> Iterato
         yield str(path)
 
 
-def catalog_sha256(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
-    """SHA-256 of a catalog's bytes, as hex digits.
+@contextmanager
+def opened(url: str, storage_options: Mapping[str, Any] | None = None) -> Iterator[tuple[Source, str]]:
+    """A catalog's file and the SHA-256 of its bytes, as hex digits. A remote one is fetched once, and gone afterwards.
 
     Raises:
         CatalogError: it cannot be read.
@@ -48,10 +50,12 @@ def catalog_sha256(url: str, storage_options: Mapping[str, Any] | None = None) -
 
     source = open_source(url, storage_options)
     try:
-        with source.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise CatalogError(f"the catalog {source.shown} cannot be read: {error.strerror or error}") from error
+        try:
+            with source.path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise CatalogError(f"the catalog {source.shown} cannot be read: {error.strerror or error}") from error
+        yield source, digest
     finally:
         source.close()
 

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from catalogs import CatalogError
 from flows.verbs.failure import Failure
@@ -430,3 +432,25 @@ def test_a_prompt_that_is_not_utf8_is_a_refused_row(model: Path, tmp_path: Path,
     ran = run(capsys, "plan", "--prompt", "caf\udce9", "--out", tmp_path / "out", "--model", model, "--json")
     assert ran.code == 1
     assert [(row["column"], row["legal"]) for row in ran.json["rows"]["refused"]] == [("prompt", "text in UTF-8")]
+
+
+@pytest.mark.parametrize("draft", [False, True])
+def test_a_remote_catalog_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draft: bool) -> None:
+    """Its digest and its rows are of the same bytes, also where somebody writes it again meanwhile."""
+    held = MemoryFileSystem()
+    held.pipe("/once/c.parquet", write_catalog(tmp_path / "c.parquet", shots(2)).read_bytes())
+    fetched: list[str] = []
+    there = MemoryFileSystem._open
+
+    def counted(self: MemoryFileSystem, path: str, *args: Any, **kwargs: Any) -> Any:
+        fetched.append(path)
+        return there(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "_open", counted)
+    before = set(Path(tempfile.gettempdir()).glob("rushes-catalog-*"))
+    model = str(json_model(tmp_path / "model"))
+    planned = make_plan("memory://once/c.parquet", str(tmp_path / "out"), Settings(), model=model, draft=draft)
+    assert planned.plan.takes.num_rows == 2
+    assert planned.origin.catalog_sha256 == hashlib.sha256((tmp_path / "c.parquet").read_bytes()).hexdigest()
+    assert fetched == ["/once/c.parquet"]
+    assert set(Path(tempfile.gettempdir()).glob("rushes-catalog-*")) <= before, "the copy is gone"

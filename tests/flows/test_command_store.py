@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.report import ExitCode
+from flows.report import STATES, ExitCode
 from flows.verbs.cancel import cancel_path, cancel_requested
 from flows.verbs.ledger import Ledger
 from flows.verbs.plan import Planned
@@ -339,6 +339,19 @@ def test_retry_can_only_open_the_round(job: Job, capsys: Any) -> None:
     again = run(capsys, "retry", job.out, "--no-render")
     assert again.code == 0 and "no quarantined takes" in again.err
     assert current_round(job.planned.store, job.planned.job_id) == 2
+
+
+def test_retry_with_nothing_to_do_ends_with_the_exit_that_its_json_tells(tmp_path: Path, capsys: Any) -> None:
+    """As `render` with nothing to render does: refused rows are 1, whatever ended the job's last run."""
+    for name, more, ended, expected in (("good", [], 3, 0), ("bad", [{"shot_id": "bad/name", "prompt": "p"}], 0, 1)):
+        catalog = write_catalog(tmp_path / f"{name}.jsonl", [*shots(1), *more])
+        planned = plan_into(tmp_path / name, catalog, json_model(tmp_path / "model"))
+        commit(planned, planned.plan.takes.to_pylist()[0], tmp_path)
+        lease = Lease.acquire(planned.store, planned.job_id)
+        assert isinstance(lease, Lease)
+        lease.release("stopped", ended)
+        ran = run(capsys, "retry", tmp_path / name, "--json")
+        assert (ran.code, ran.json["exit"], ran.json["state"]) == (expected, expected, STATES[ExitCode(expected)])
 
 
 def test_retry_of_a_running_job_is_refused(job: Job, holder: Any, capsys: Any) -> None:
