@@ -160,11 +160,16 @@ def tasks_text(found: Mapping[str, Any] | None) -> str:
     ]
     minutes = found.get("minute", {})
     if minutes:
-        lines += ["", "A minute by each method:", "", "| method | widest seam, median steps | drift, CIEDE2000 |"]
-        lines.append("|---|---|---|")
+        lines += ["", "A minute by each method; steps over joins, and the widest of the others, in median steps:", ""]
+        lines += [
+            "| method | widest seam | median seam | widest elsewhere | drift, CIEDE2000 |",
+            "|---|---|---|---|---|",
+        ]
         for method, row in minutes.items():
-            seam = f"{row['seam']:.2f}" if "seam" in row else "no joins"
-            lines.append(f"| {method} | {seam} | {row['drift']:.2f} |")
+            columns = [
+                f"{row[name]:.2f}" if name in row else "no joins" for name in ("seam", "median_seam", "elsewhere")
+            ]
+            lines.append(f"| {method} | {' | '.join(columns)} | {row['drift']:.2f} |")
     return "\n".join(lines) + "\n"
 
 

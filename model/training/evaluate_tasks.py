@@ -139,7 +139,7 @@ class Tasks:
         return overlap(far > 60, coverage(one.scene) > 0.5)
 
     def minute(self, method: str, one: Source) -> dict[str, float]:
-        """The widest seam in median steps, and the drift in CIEDE2000, of a minute by one method."""
+        """A minute by one method: its seams in median steps, the widest step elsewhere, the drift in CIEDE2000."""
         task = "loop" if method == "co_denoise" else "t2v"
         clip = clip_of(self.pipeline, task, SIDE, SIDE, MINUTE)
         window = int(self.pipeline.facts["long"]["window_frames"])
@@ -152,7 +152,15 @@ class Tasks:
         plan = plan_pieces(method, clip.groups - int(sampled.ring), (window - 1) // stride + 1, closed=sampled.ring)
         joins = [join for join in plan.joins(stride) if 1 <= join < len(film)]
         found = {"drift": drift(film, self.pipeline.facts["fps"])}
-        return {**found, "seam": float(seams(film, joins).max())} if joins else found
+        if not joins:
+            return found
+        across, elsewhere = seams(film, joins), seams(film, sorted({*range(1, len(film))} - {*joins}))
+        return {
+            **found,
+            "seam": float(across.max()),
+            "median_seam": float(np.median(across)),
+            "elsewhere": float(elsewhere.max()),
+        }
 
 
 MEASURES: dict[str, str] = {
