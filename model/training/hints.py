@@ -93,7 +93,7 @@ def truth(clips: Known, grid: Grid, first: int = 0, windows: Tensor | None = Non
         whole = torch.tensor(outline.shape[3:1:-1], device=centre.device)
         part = torch.tensor([width, height], device=centre.device)
         centre = ((centre + 1) / 2 * whole - windows.flip(1)[:, None, None]) / part * 2 - 1
-        columns, half = columns + windows[:, 1:], int(whole[0]) / 2
+        columns, half = columns + windows[:, 1:], outline.shape[3] / 2
         outline = cut_windows(outline, windows, (height, width))
     side = (columns >= half).long()
     index = torch.arange(len(centre), device=centre.device)[:, None]
