@@ -25,11 +25,11 @@ from actors.leaving import CalledOff, Leaving
 from actors.linked import Linked
 from actors.logs import AttemptLog
 from actors.metrics import FarmMetrics
-from actors.orders import Ledger, frame_bytes
+from actors.orders import Ledger
 from actors.pieces import HELPED
 from actors.policy import Assignment
 from actors.preparing import prepare_order
-from actors.rendering import Failure, Order, Progress, name_of
+from actors.rendering import Failure, Order, Progress, frame_bytes, name_of
 from actors.scheduler import Scheduler
 from infra.store import Store
 

@@ -1,4 +1,4 @@
-"""The dispatcher of a job: reads plan and commits, feeds the gangs that the pool lends, and books what comes of it.
+"""The dispatcher of a job: reads plan and commits, has the gangs fed that the pool lends, and says how the job stands.
 
 One Ray actor per job. It holds no truth: when it dies, the pool starts it again and it reads the store.
 """
@@ -7,40 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import ray
 
 from actors.attempts import Attempts
-from actors.gang import Gang
+from actors.changes import Changes
+from actors.feeding import Feeding
+from actors.figures import all_shards, eta_s
+from actors.intake import Intake
 from actors.job import JobSpec
 from actors.journal import Journal
 from actors.judging import scorer_of
 from actors.lent import LentGangs
 from actors.metrics import FarmMetrics
 from actors.moderation import hook_of
-from actors.orders import Additions, Ledger
-from actors.policy import Assignment, JobState
+from actors.orders import Ledger
+from actors.policy import JobState
 from actors.processes import ProcessId
 from actors.remote import actor
 from actors.rendering import Failure
 from actors.scheduler import Scheduler
-from actors.tally import SHARD_COUNTS
 from infra.names import check_import_names
 from infra.store import open_store
-from infra.store.additions import list_additions
-from infra.store.errors import StoreError
 
 log = logging.getLogger(__name__)
-
-LOADED_MOST = 4096
-LOADED_LEAST = 1024
-"""Takes of a large job come into the scheduler shard by shard, when fewer than this many wait."""
-_WAKE_S = 1.0
 
 
 class Dispatcher:
@@ -55,15 +48,12 @@ class Dispatcher:
         self._journal = Journal(spec, self._store, life, self._metrics)
         self._scheduler = Scheduler(spec.policy())
         self._ledger: Ledger | None = None
-        self._shards: list[int] = []
         self._attempts: Attempts | None = None
         self._life = life
         self._lent = LentGangs(spec, pool, slots, self._scheduler, self._journal)
-        self._changed = asyncio.Event()
-        self._refill = asyncio.Lock()
+        self._changes = Changes()
         self._draining: asyncio.Task[None] | None = None
         self._over = False
-        self._began = time.monotonic()
 
     async def identity(self) -> ProcessId:
         """Which process this is, and where."""
@@ -72,10 +62,10 @@ class Dispatcher:
     async def run(self) -> dict[str, Any]:
         """Renders the job to its end and returns the last status."""
         try:
-            await self._load()
-            watch = asyncio.gather(self._watch(), self._look_for_additions())
-            slots = [asyncio.ensure_future(self._slot(number)) for number in range(self._slots)]
-            slots.append(asyncio.ensure_future(self._copy()))
+            intake, feeding = await self._load()
+            watch = asyncio.gather(self._watch(), intake.look_for_additions())
+            slots = [asyncio.ensure_future(feeding.slot(number)) for number in range(self._slots)]
+            slots.append(asyncio.ensure_future(feeding.copies()))
             try:
                 await asyncio.gather(*slots)
             finally:
@@ -104,10 +94,10 @@ class Dispatcher:
             "state": state,
             "takes": scheduler.counts(),
             "gpu_s": scheduler.accounts.as_dict(),
-            "shards": self._all_shards(),
+            "shards": all_shards(scheduler, self._ledger),
             "running": [] if self._attempts is None else self._attempts.running(),
             "gangs": len(self._lent.gangs),
-            "eta_s": self._eta(),
+            "eta_s": eta_s(scheduler, self._ledger, max(1, len(self._lent.gangs)) * self._spec.gang),
             "error": scheduler.reason if state in ("failed", "stopped") or scheduler.reason else None,
             "superseded": scheduler.outcomes.superseded,
             "pause": None if scheduler.held is None else {"reason": scheduler.held, "drained": self._drained},
@@ -124,7 +114,7 @@ class Dispatcher:
         """
         self._scheduler.stop(state, reason)
         self._journal.event("stopping", message=reason)
-        self._wake()
+        self._changes.tell()
         if self._attempts is not None:
             if grace_s > 0.0:
                 self._attempts.leaving.close(reason)
@@ -132,7 +122,7 @@ class Dispatcher:
                 await self._attempts.leaving.drain(grace_s, reason)
             self._attempts.leaving.stopping = True
             await self._attempts.wake()
-        self._wake()
+        self._changes.tell()
 
     async def pause(self, reason: str) -> None:
         """Hands nothing out, lets takes at work be rendered for ``farm.drain_s``, and gives the gangs back to be ended.
@@ -144,7 +134,7 @@ class Dispatcher:
         self._scheduler.hold(reason)
         if self._draining is None and self._attempts is not None:
             self._draining = asyncio.ensure_future(self._drain(self._attempts, reason))
-        self._wake()
+        self._changes.tell()
 
     async def resume(self) -> None:
         """Goes on after `pause`."""
@@ -157,7 +147,7 @@ class Dispatcher:
             self._attempts.leaving.open()
         self._scheduler.go_on()
         self._journal.event("resumed")
-        self._wake()
+        self._changes.tell()
 
     async def vacate(self, nodes: list[str]) -> None:
         """These nodes are about to go: their gangs are ended, with what they render. May be called again and again."""
@@ -168,7 +158,7 @@ class Dispatcher:
         for gang in gangs:
             self._journal.event("called_off", gang=gang.id, message=why)
         attempts.leaving.call_off(why, lambda gang, _: gang in self._lent.condemned)
-        self._wake()
+        self._changes.tell()
 
     @property
     def _drained(self) -> bool:
@@ -179,168 +169,38 @@ class Dispatcher:
         await attempts.wake()
         await attempts.leaving.drain(self._spec.farm.drain_s, reason)
         while not self._drained:
-            await self._sleep(None)
+            await self._changes.wait(None)
         await attempts.finishers.free()
 
     # The job
 
-    async def _load(self) -> None:
-        ledger = await asyncio.to_thread(Ledger.read, self._store, self._spec)
-        self._ledger, self._shards = ledger, ledger.shards_in_order()
+    async def _load(self) -> tuple[Intake, Feeding]:
+        self._ledger = ledger = await asyncio.to_thread(Ledger.read, self._store, self._spec)
         ledger.settle(self._scheduler)
         self._scheduler.unloaded = ledger.pending
         if self._spec.farm.moderation is not None:  # one that cannot be asked is told of before anything is rendered
             await asyncio.to_thread(hook_of, self._spec.farm.moderation)
         if self._spec.judging.scorer is not None:
             await asyncio.to_thread(scorer_of, self._spec.judging.scorer)
-        self._attempts = Attempts(
+        self._attempts = attempts = Attempts(
             self._spec, self._store, ledger, self._scheduler, self._journal, self._metrics,
-            life=self._life, slots=self._slots, changed=self._wake,
+            life=self._life, slots=self._slots, changed=self._changes.tell,
         )  # fmt: skip
         if self._scheduler.held is not None:  # the dispatcher before was paused
             await self.pause(self._scheduler.held)
-        self._attempts.linked.tell_of_found()
-        await self._load_shards()
+        attempts.linked.tell_of_found()
+        intake = Intake(
+            self._spec, self._store, ledger, self._scheduler, self._journal, attempts.linked, self._changes.tell
+        )
+        await intake.refill()
         self._journal.event(
             "loaded", message=f"{ledger.pending} takes to render, {len(ledger.done)} found in the store"
         )
-
-    async def _load_shards(self) -> None:
-        """Keeps enough takes loaded, most urgent shards first."""
-        async with self._refill:
-            while self._shards and self._ledger is not None and self._scheduler.waiting < LOADED_LEAST:
-                takes = await asyncio.to_thread(self._ledger.takes_of, self._shards.pop(0))
-                self._scheduler.add(takes)
-                if self._attempts is not None:
-                    self._attempts.linked.bury_orphans()
-
-    async def _look_for_additions(self) -> None:
-        """Takes in, while the job runs, what is added to it. What comes after its last take waits for the next run."""
-        seen: list[int] = []
-        while True:
-            await asyncio.sleep(self._spec.farm.cancel_poll_s)
-            try:
-                numbers = await asyncio.to_thread(list_additions, self._store, self._spec.job_id)
-                if numbers == seen or self._ledger is None:
-                    continue
-                found = await asyncio.to_thread(self._ledger.additions, self._store, self._spec)
-            except StoreError as error:
-                log.info("nobody can tell whether takes were added to %s: %s", self._spec.job_id, error)
-                continue
-            seen = numbers
-            if found is not None and self._scheduler.state == "running":
-                self._add(self._ledger, found)
-
-    def _add(self, ledger: Ledger, found: Additions) -> None:
-        """New takes, to be rendered or found done. Waits for nothing, so that the job cannot end half way through."""
-        scheduler, total = self._scheduler, 0
-        for shard, numbers in ledger.take_in(found).items():
-            cached = [number for number in numbers if number in ledger.done]
-            scheduler.add_settled(shard, cached=len(cached), seconds=sum(ledger.done[number] for number in cached))
-            total += len(numbers)
-            scheduler.unloaded += len(numbers) - len(cached)
-            if shard not in self._shards:  # one that is still to be loaded is loaded with them
-                scheduler.add(take for take in ledger.takes_of(shard) if take.id in set(numbers))
-        if self._attempts is not None:
-            self._attempts.linked.bury_orphans()
-        self._journal.event("added", message=f"{total} takes were added to the job")
-        self._wake()
-
-    async def _copy(self) -> None:
-        """Has takes copied that share their pictures with others: no gang is asked for."""
-        attempts, scheduler = self._attempts, self._scheduler
-        assert attempts is not None
-        while scheduler.state == "running" and not attempts.leaving.stopping:
-            given = scheduler.next_gangless(time.time())
-            if given is None:
-                await self._sleep(scheduler.next_due(gangless=True))
-            else:
-                attempts.copy(given)
-
-    async def _slot(self, slot: int) -> None:
-        """One place for a gang: borrows one, feeds it, and replaces it when it is lost, until the job is over."""
-        attempts = self._attempts
-        assert attempts is not None
-        gang: Gang | None = None
-        near = None
-        scheduler, lent = self._scheduler, self._lent
-        scheduler.slots.add(slot)
-        try:
-            while scheduler.state == "running" and not scheduler.slots.retired(slot) and not attempts.leaving.stopping:
-                await self._load_shards()
-                if gang is not None and gang.id in lent.condemned:
-                    await lent.lose(gang, lent.condemned[gang.id])
-                    gang = None
-                if scheduler.held is not None:
-                    if gang is not None:
-                        await lent.hand_back(gang)
-                        gang = None
-                    await self._sleep(None)
-                    continue
-                if gang is None:
-                    if scheduler.reason or lent.withdrawn or not self._wants_gang():
-                        await self._sleep(scheduler.next_due())
-                        continue
-                    gang = await lent.borrow(slot)
-                    # It may come back with films of it still being finished.
-                    if gang is not None and gang.id not in attempts.admissions:
-                        attempts.admissions[gang.id] = lent.admission(gang)
-                    continue
-                given = scheduler.next(slot, time.time(), near)
-                piece = attempts.helping.next(time.time()) if given is None else None
-                if piece is not None:
-                    if not await attempts.help(slot, gang, piece, partial(lent.lose, gang)):
-                        gang = None
-                elif given is None and (given := scheduler.next_copy(slot, time.time())) is None:
-                    await self._sleep(scheduler.next_due())
-                else:
-                    assert given is not None
-                    near = given.take.shape
-                    if given.copy:
-                        self._tell_of_copy(given)
-                    if not await attempts.render(slot, gang, given, partial(lent.lose, gang)):
-                        gang = None
-                if gang is not None and not await lent.may_keep(gang):
-                    await lent.hand_back(gang)
-                    gang = None
-            if scheduler.slots.retired(slot):
-                self._journal.event("slot_retired", message=f"slot {slot} was given up", slot=slot)
-                return  # the other slots go on
-        except BaseException:  # it may be in the middle of a take: nobody else may have it
-            if gang is not None and gang.id in lent.gangs:
-                await lent.lose(gang, "its slot was ended")
-            raise
-        finally:
-            self._wake()
-        await lent.withdraw()
-        if gang is not None:
-            await lent.hand_back(gang)
-
-    def _wants_gang(self) -> bool:
-        helpers = 0 if self._attempts is None else self._attempts.helping.room(time.time())
-        late = self._scheduler.overdue(time.time())
-        return self._lent.held < self._scheduler.waiting + self._scheduler.rendering + helpers + late
-
-    def _tell_of_copy(self, given: Assignment) -> None:
-        assert self._ledger is not None
-        order = self._ledger.order(given, self._spec)
-        self._journal.event("straggler", order, message="it renders for far longer than it should: a copy begins")
-
-    # Time
-
-    async def _sleep(self, due: float | None) -> None:
-        """Until something changes or the next take is due, and no longer than a second."""
-        wait = _WAKE_S if due is None else min(_WAKE_S, max(0.01, due - time.time()))
-        try:
-            async with asyncio.timeout(wait):
-                await self._changed.wait()
-        except TimeoutError:
-            return
-
-    def _wake(self) -> None:
-        """Something changed: every sleeper looks again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        feeding = Feeding(
+            self._spec, ledger, self._scheduler, self._journal,
+            attempts=attempts, lent=self._lent, intake=intake, changes=self._changes,
+        )  # fmt: skip
+        return intake, feeding
 
     async def _watch(self) -> None:
         """Metrics, once in a while."""
@@ -363,26 +223,6 @@ class Dispatcher:
         self._tell_gauges()
         state = self._scheduler.state
         self._journal.event("ended", state=state, message=self._scheduler.reason or "")
-
-    # Figures
-
-    def _all_shards(self) -> list[dict[str, int]]:
-        rows = {row["shard"]: row for row in self._scheduler.shards()}
-        if self._ledger is not None:
-            for shard, total in self._ledger.shard_sizes.items():
-                row = rows.setdefault(shard, {"shard": shard, **dict.fromkeys(SHARD_COUNTS, 0)})
-                row["total"] = total
-        return [rows[shard] for shard in sorted(rows)]
-
-    def _eta(self) -> float | None:
-        """Seconds that are left, from what the rendered takes really cost."""
-        scheduler, ledger = self._scheduler, self._ledger
-        left = 0.0 if ledger is None else ledger.planned - scheduler.standing.planned_settled
-        if not scheduler.outcomes.planned_committed or left <= 0.0:
-            return None
-        pace = scheduler.accounts.rendered / scheduler.outcomes.planned_committed
-        ranks = max(1, len(self._lent.gangs)) * self._spec.gang
-        return round(left * pace / ranks, 1)
 
 
 DispatcherActor = actor(Dispatcher, num_cpus=0)

@@ -292,11 +292,6 @@ def _rows_of(rows: pa.Table, takes: set[TakeName]) -> set[int]:
     return {number for number, name in zip(near.to_pylist(), names, strict=True) if name in takes}
 
 
-def frame_bytes(order: Mapping[str, Any]) -> int:
-    """Bytes of a take's frames as the renderer returns them (uint8)."""
-    return int(order["render_width"]) * int(order["render_height"]) * int(order["render_frames"]) * 3
-
-
 def seconds(value: datetime | float | None) -> float | None:
     """A timestamp of the plan as seconds since the epoch."""
     return value.timestamp() if isinstance(value, datetime) else value

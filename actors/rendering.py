@@ -56,6 +56,11 @@ class Renderer(Protocol):
         """
 
 
+def frame_bytes(order: Order) -> int:
+    """Bytes of a take's frames as the renderer returns them (uint8)."""
+    return int(order["render_width"]) * int(order["render_height"]) * int(order["render_frames"]) * 3
+
+
 def name_of(order: Order) -> str:
     """A take's name for people."""
     return f"{order['show']}/{order['shot_id']} take {order['take']}"

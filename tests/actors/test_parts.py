@@ -16,10 +16,10 @@ from actors.finishing import Admission
 from actors.gang import _root_failure, _spoilt
 from actors.job import JobSpec, setup_of
 from actors.logs import LINES_MOST, AttemptLog
-from actors.orders import Ledger, frame_bytes
+from actors.orders import Ledger
 from actors.placement import Cluster, shape_for
 from actors.processes import ProcessId, confirm_gone, is_alive
-from actors.rendering import Failure, RankReport
+from actors.rendering import Failure, RankReport, frame_bytes
 from actors.replay import replay_command
 from actors.scheduler import Scheduler
 from infra.store import open_store

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from actors.dispatcher import Dispatcher
+from actors.intake import Intake
+from actors.linked import Linked
 from actors.orders import Ledger
 from actors.scheduler import Scheduler
 from catalogs import plan, read
@@ -109,18 +110,16 @@ def test_a_dispatcher_hands_out_what_was_added(tmp_path: Path) -> None:
     ledger, scheduler = Ledger.read(store, spec), Scheduler(spec.policy())
     ledger.settle(scheduler)
     scheduler.unloaded = ledger.pending
-    dispatcher = Dispatcher.__new__(Dispatcher)  # without Ray: no pool, no gangs
     told: list[str] = []
-    parts = {"_spec": spec, "_ledger": ledger, "_scheduler": scheduler, "_attempts": None, "_shards": []}
-    parts |= {"_journal": SimpleNamespace(event=lambda kind, **_: told.append(kind)), "_changed": asyncio.Event()}
-    vars(dispatcher).update(parts)
-    for shard in ledger.shards_in_order():
-        scheduler.add(ledger.takes_of(shard))
+    journal: Any = SimpleNamespace(event=lambda kind, **_: told.append(kind))
+    linked = Linked(spec, ledger, scheduler, journal, ended=bool)
+    intake = Intake(spec, store, ledger, scheduler, journal, linked, lambda: told.append("woken"))
+    asyncio.run(intake.refill())
     queue_retakes(store, "job", TakeName.of(first_row(store)), FACTS, count=2)
     found = ledger.additions(store, spec)
     assert found is not None
-    dispatcher._add(ledger, found)
-    assert told == ["added"]
+    intake.add(found)
+    assert told == ["added", "woken"]
     assert (scheduler.counts()["total"], scheduler.counts()["pending"], scheduler.unloaded) == (4, 4, 0)
     given = [scheduler.next("slot", 0.0) for _ in range(4)]
     assert [one.take.id for one in given if one is not None] == [0, 1, 2, 3]
