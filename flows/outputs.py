@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flows import views
 from flows.artifacts import Price
-from flows.views import count
+from flows.manifest import count, put_manifest
+from flows.views import board_takes, put_contact_sheet
 from infra.store import layout
 from infra.store.errors import StoreError
 from infra.store.jobs import compact_quarantine
@@ -22,7 +22,7 @@ from infra.store.jobs import compact_quarantine
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from flows.views import TakeKey
+    from flows.manifest import TakeKey
     from infra.store import Store
 
 log = logging.getLogger("rushes.outputs")
@@ -73,7 +73,7 @@ class Outputs:
         Args:
             state: of the job, in a word, for the board.
             gpu_s: GPU seconds that the job has spent; of its commits if None.
-            running, resolved: as `flows.views.make_manifest` takes them.
+            running, resolved: as `flows.manifest.make_manifest` takes them.
             last: also bring all quarantine records together in one table.
 
         Returns:
@@ -84,7 +84,7 @@ class Outputs:
         """
         with self._one:
             began = time.monotonic()
-            manifest = views.put_manifest(self._store, self._job_id, running, resolved, epoch=self._epoch)
+            manifest = put_manifest(self._store, self._job_id, running, resolved, epoch=self._epoch)
             if self.trace is not None:
                 self._store.write(layout.trace_path(self._job_id), self.trace())
             sheet = self._sheet(manifest)
@@ -103,7 +103,7 @@ class Outputs:
 
     def _sheet(self, manifest: pa.Table) -> bytes | None:
         try:
-            return views.put_contact_sheet(self._store, self._job_id, manifest)
+            return put_contact_sheet(self._store, self._job_id, manifest)
         except StoreError:
             raise
         except Exception:  # a poster that cannot be drawn costs the sheet, and nothing more
@@ -117,7 +117,7 @@ class Outputs:
         links = [("Contact sheet", "contact-sheet.png")] if sheet else []
         page = board_html(
             self._job_id,
-            views.board_takes(self._store, self._job_id, manifest),
+            board_takes(self._store, self._job_id, manifest),
             state=state,
             gpu_s=gpu_s,
             money=self._price.of if self._price.gpu_hour is not None else None,

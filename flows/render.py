@@ -22,8 +22,8 @@ from flows.verbs.failure import Failure
 from flows.view import FlowView
 
 if TYPE_CHECKING:
+    from flows.manifest import Counts
     from flows.verbs.plan import Planned
-    from flows.views import Counts
     from infra.settings import Settings
     from infra.store import Store
 
@@ -82,8 +82,8 @@ def run_job(
 
 def _nothing_to_render(planned: Planned, settings: Settings) -> JobReport:
     """No Prefect, no Ray: the plan is put if absent, and views that are missing or old are made."""
+    from flows.manifest import count
     from flows.outputs import Outputs
-    from flows.views import count
     from infra.store import layout
     from infra.store.jobs import read_manifest
 

@@ -37,7 +37,7 @@ def results(
     """The figures of a job.
 
     Args:
-        manifest: as `flows.views.make_manifest` makes it now.
+        manifest: as `flows.manifest.make_manifest` makes it now.
         counts: takes by state, as `status` has them. failed, duplicate: GPU seconds from the job's books.
         quarantines: error classes of the takes given up in the newest round.
         runs: of the job's trace; else as it stands in the store.
@@ -147,7 +147,7 @@ def outcome_of(
     Args:
         manifest: of its end. counts: its takes by state. books: of all its runs.
     """
-    from flows.views import quarantine_records
+    from flows.manifest import quarantine_records
 
     try:
         given_up = [str(record.get("error_class")) for record in quarantine_records(store, job_id).values()]

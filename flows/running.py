@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from flows.accounts import BOOKS, Books, books_of, gpu_seconds, price_of, report, takes_of_run
 from flows.at_work import noted
 from flows.live import LiveJob, Outcome, failure_of, refused_row, shards_of, take_name
+from flows.manifest import TakeKey, quarantine_records
 from flows.outputs import Outputs, PosterFeed, Refresher, board_url
 from flows.pausing import StorePause, clear_pause
 from flows.report import ExitCode, GpuSeconds, JobReport, Takes
@@ -24,7 +25,6 @@ from flows.signals import StopSignals
 from flows.tenure import Followed, Tenure, acquire_or_follow
 from flows.trace import Trace, read_trace
 from flows.verbs.failure import Failure
-from flows.views import TakeKey, quarantine_records
 from infra.store.errors import StoreError, StoreUnavailable
 from infra.store.jobs import current_round
 from infra.store.lease import Lease, LeaseInfo, State
@@ -327,7 +327,7 @@ class Run:
         self._on_status({"state": "running", "takes": counts, "following": who, **told})
 
     def _report_of_other(self, followed: Followed) -> JobReport:
-        from flows.views import count, make_manifest
+        from flows.manifest import count, make_manifest
 
         counts = count(make_manifest(self.store, self.job_id))
         note = followed.info.note.get("takes") or {}

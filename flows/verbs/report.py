@@ -32,9 +32,9 @@ def report(
 ) -> int:
     """What a job came to: cost per delivered and per used second, keep rate, retries, estimates against the truth."""
     from flows.costs import Rate
+    from flows.manifest import make_manifest
     from flows.results import results
     from flows.verbs.ledger import Ledger, choose_job, open_for_reading
-    from flows.views import make_manifest
     from infra.settings import Settings
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)

@@ -11,7 +11,7 @@ import pytest
 import model.quality.record
 from actors.job import JobSpec
 from actors.judging import ScorerMissing, quality_note, scorer_of
-from flows.views import _of_commit
+from flows.manifest import _of_commit
 from infra.media import encode_film
 from infra.store.selection import rank_of
 from model.training.world import Motion, Scene, Thing, draw

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from catalogs import plan, read
-from flows import views
+from flows.manifest import count, make_manifest, put_manifest
 from flows.outputs import REFRESH_S, SHARE, Outputs
+from flows.views import board_takes
 from infra.store import Store, layout, open_store
 from infra.store.commits import publish
 from infra.store.errors import NotFound
@@ -64,7 +65,7 @@ def test_states_come_from_commits_quarantine_and_the_farm(store: Store, tmp_path
         JOB,
         {"show": "default", "shot_id": "s1", "take": 1, "round": 1, "error_class": "nan", "attempt": 2, "gpu_s": 0.5},
     )
-    manifest = views.put_manifest(store, JOB, running=[("default", "s2", 1)])
+    manifest = put_manifest(store, JOB, running=[("default", "s2", 1)])
     assert states(manifest) == ["committed", "quarantined", "running", "pending"]
     rows = manifest.to_pylist()
     assert (rows[0]["media_path"], rows[0]["gpu_s"], rows[0]["bytes"]) == (media, 2.5, 6)
@@ -72,7 +73,7 @@ def test_states_come_from_commits_quarantine_and_the_farm(store: Store, tmp_path
     assert (rows[1]["error_class"], rows[1]["attempt"], rows[1]["gpu_s"]) == ("nan", 2, 0.5)
     assert [row["mood"] for row in rows] == ["m0", "m1", "m2", "m3"]
     assert read_manifest(store, JOB).equals(manifest)
-    counts = views.count(manifest)
+    counts = count(manifest)
     assert (counts.total, counts.committed, counts.quarantined, counts.running, counts.pending) == (4, 1, 1, 1, 1)
     assert counts.gpu_s == 2.5
 
@@ -81,26 +82,26 @@ def test_a_take_that_was_committed_after_all_is_committed_and_a_new_round_forget
     for shot in ("s0", "s1"):
         record_quarantine(store, JOB, {"show": "default", "shot_id": shot, "take": 1, "round": 1})
     commit(store, tmp_path, 0)
-    assert states(views.make_manifest(store, JOB)) == ["committed", "quarantined", "pending", "pending"]
+    assert states(make_manifest(store, JOB)) == ["committed", "quarantined", "pending", "pending"]
     open_round(store, JOB)
-    assert states(views.make_manifest(store, JOB)) == ["committed", "pending", "pending", "pending"]
+    assert states(make_manifest(store, JOB)) == ["committed", "pending", "pending", "pending"]
 
 
 def test_an_unreadable_commit_is_not_a_take(store: Store, tmp_path: Path) -> None:
     commit(store, tmp_path, 0)
     key = read_plan(store, JOB)["spec_key"][0].as_py()
     store.write(layout.commit_path(key), b"{")
-    assert states(views.make_manifest(store, JOB))[0] == "pending"
+    assert states(make_manifest(store, JOB))[0] == "pending"
 
 
 def test_commits_that_the_manifest_knows_are_not_read_again(store: Store, tmp_path: Path) -> None:
     commit(store, tmp_path, 0)
-    first = views.put_manifest(store, JOB)
+    first = put_manifest(store, JOB)
     key = first["spec_key"][0].as_py()
     store.write(layout.commit_path(key), b"{")  # what was read once is not looked at again: a commit never changes
-    assert views.make_manifest(store, JOB).equals(first)
+    assert make_manifest(store, JOB).equals(first)
     store.delete(layout.commit_path(key))
-    assert states(views.make_manifest(store, JOB))[0] == "pending", "but a commit that is gone is no take"
+    assert states(make_manifest(store, JOB))[0] == "pending", "but a commit that is gone is no take"
 
 
 def test_keys_that_the_plan_left_open_are_found(store: Store, tmp_path: Path) -> None:
@@ -114,13 +115,13 @@ def test_keys_that_the_plan_left_open_are_found(store: Store, tmp_path: Path) ->
     row = opened.slice(0, 1).to_pylist()[0]
     for number, key in enumerate(found):
         commit(other, tmp_path, number, spec_key=key)
-    assert states(views.make_manifest(other, JOB)) == ["pending"] * 4, "another job may have made them"
+    assert states(make_manifest(other, JOB)) == ["pending"] * 4, "another job may have made them"
     other.write(layout.log_path("default", "s0", row["revision"], 1, JOB, 1, 1), b"log")
-    manifest = views.put_manifest(other, JOB, resolved={("default", "s1", 1): found[1]})
+    manifest = put_manifest(other, JOB, resolved={("default", "s1", 1): found[1]})
     assert states(manifest) == ["committed", "committed", "pending", "pending"]
     assert manifest["spec_key"].to_pylist()[:3] == [found[0], found[1], None]
     other.delete(layout.log_path("default", "s0", row["revision"], 1, JOB, 1, 1))
-    assert states(views.make_manifest(other, JOB))[:2] == ["committed", "committed"], "the manifest remembers"
+    assert states(make_manifest(other, JOB))[:2] == ["committed", "committed"], "the manifest remembers"
 
 
 def test_prompt_and_what_was_encoded_stand_side_by_side(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_prompt_and_what_was_encoded_stand_side_by_side(tmp_path: Path) -> None:
     ]
     catalog.write_text("\n".join(rows))
     put_plan(opened, JOB, plan(read(str(catalog)), FACTS).takes)
-    first, second = views.make_manifest(opened, JOB).to_pylist()
+    first, second = make_manifest(opened, JOB).to_pylist()
     assert (first["prompt"], first["encoded_prompt"]) == ("a cat", "a cat")
     assert (second["prompt"], second["encoded_prompt"]) == ("a cat", "a cat, the camera pans left")
     names = ("shot_id", "parent", "variant", "locale", "scene", "camera", "identity")
@@ -139,17 +140,17 @@ def test_prompt_and_what_was_encoded_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_a_later_owners_manifest_is_left_alone(store: Store, tmp_path: Path) -> None:
-    later = views.make_manifest(store, JOB)
+    later = make_manifest(store, JOB)
     write_manifest(store, JOB, later, epoch=5)
     commit(store, tmp_path, 0)
-    ours = views.put_manifest(store, JOB, epoch=4)
+    ours = put_manifest(store, JOB, epoch=4)
     assert states(ours)[0] == "committed"
     assert read_manifest(store, JOB).equals(later)
 
 
 def test_a_job_without_a_plan_has_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        views.make_manifest(open_store(tmp_path / "empty"), JOB)
+        make_manifest(open_store(tmp_path / "empty"), JOB)
 
 
 def test_board_and_sheet_of_a_job_with_nothing_done(store: Store) -> None:
@@ -163,13 +164,13 @@ def test_board_and_sheet_of_a_job_with_nothing_done(store: Store) -> None:
 def test_views_that_waited_once_for_the_store_are_not_put_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now, waits = [0.0], iter([60.0, 0.5, 60.0, 0.5, 60.0, 60.0])
     monkeypatch.setattr("flows.outputs.time", SimpleNamespace(monotonic=lambda: now[0]))
-    put = views.put_manifest
+    put = put_manifest
 
     def slowly(*args: Any, **more: Any) -> Any:
         now[0] += next(waits)
         return put(*args, **more)
 
-    monkeypatch.setattr(views, "put_manifest", slowly)
+    monkeypatch.setattr("flows.outputs.put_manifest", slowly)
     outputs = Outputs(store, JOB)
 
     def pause() -> float:
@@ -188,8 +189,8 @@ def test_board_cards_know_where_poster_log_and_replay_are(store: Store, tmp_path
     commit(store, tmp_path, 0)
     facts = {"message": "m", "log": "logs/x.log", "replay": "rushes render", "error_class": "nan"}
     record_quarantine(store, JOB, {"show": "default", "shot_id": "s1", "take": 1, "round": 1, **facts})
-    manifest = views.make_manifest(store, JOB)
-    cards = list(views.board_takes(store, JOB, manifest))
+    manifest = make_manifest(store, JOB)
+    cards = list(board_takes(store, JOB, manifest))
     assert cards[0].poster == layout.poster_path(manifest["spec_key"][0].as_py())
     assert cards[0].media == manifest["media_path"][0].as_py()
     assert (cards[1].message, cards[1].log, cards[1].replay, cards[1].error_class) == tuple(facts.values())

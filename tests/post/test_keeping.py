@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from actors.job import JobSpec
 from actors.orders import Ledger as FarmLedger
+from flows.manifest import count, make_manifest
 from flows.review.shots import JobTakes
 from flows.verbs.ledger import Ledger
-from flows.views import count, make_manifest
 from infra.store import layout
 from infra.store.decisions import TakeName, give_verdict
 from infra.store.keeping import has_passed, keep_of, kept, rejected_keys, verdict_of

@@ -15,10 +15,10 @@ from PIL import Image
 
 from flows.artifacts import JobView, report_markdown
 from flows.costs import Rate, TakeResult, estimates_of, job_costs
+from flows.manifest import make_manifest
 from flows.result_picture import HEIGHT, WIDTH, result_png
 from flows.results import page_result, results
 from flows.trace import MOST_SAMPLES, RunTrace, Sample, Trace, decode, read_trace
-from flows.views import make_manifest
 from infra.store import layout
 from infra.store.additions import add
 from infra.store.commits import read_commits
