@@ -16,7 +16,7 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import State
+    from prefect.client.schemas.objects import FlowRun, State
 
     from flows.live import LiveJob
     from infra.store import Store
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rushes.pausing")
 
 FORMAT = 1
+SUSPENDED = "Suspended"
+"""The name of Prefect's other kind of Paused state."""
 
 
 @dataclass(frozen=True)
@@ -112,24 +114,39 @@ class StorePause:
         self._live.hold(None if found is None else found.reason)
 
 
+def ends_process(run: FlowRun) -> bool:
+    """Whether a run is suspended in a way that asks for its process to end: Prefect starts another on *Resume*.
+
+    Only so for runs of a deployment, and only where the state says `pause_reschedule`, as that of the dashboard's
+    button does. Of any other Suspended run, such as an automation's, *Resume* makes a Running one and starts nothing:
+    its process must wait, so that is a pause like any other.
+    """
+    state = run.state
+    if state is None or not state.is_paused() or state.name != SUSPENDED:
+        return False
+    return bool(state.state_details.pause_reschedule and run.deployment_id is not None)
+
+
 class PrefectPause:
     """The flow's look at its own run's state: a change there is a wish, a change here is shown there."""
 
     def __init__(self, client: PrefectClient, flow_run_id: UUID, live: LiveJob) -> None:
         self._client, self._run, self._live = client, flow_run_id, live
-        self._shown = False
+        self.shown = False  # whether the run was paused at the last look
 
     async def look(self, state: State) -> None:
         """Call it with the run's state, as it was read just now."""
         from prefect.states import Paused, Running
 
+        if state.is_scheduled():  # resumed for a process that nobody will start, or need start: this one is there
+            await self._client.set_flow_run_state(self._run, Running(message="resumed"), force=True)
         paused = state.is_paused()
-        if paused != self._shown:
-            self._shown = paused
+        if paused != self.shown:
+            self.shown = paused
             self._live.wish_pause(paused, "Prefect")
             return
         reason = self._live.pause_requested
         if (reason is not None) != paused and self._live.pause_wish is None:
             wanted: State = Running(message="resumed") if reason is None else Paused(message=reason)
             await self._client.set_flow_run_state(self._run, wanted, force=True)
-            self._shown = reason is not None
+            self.shown = reason is not None

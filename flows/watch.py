@@ -10,7 +10,8 @@ Final states of the flow run, and why:
   Failed: what can be rendered is there, and neither Prefect's retries nor a person need to run it again for that. Its
   shards with quarantined takes do end as `Quarantined` (of type Failed), so that the timeline shows them in red.
 - `StoppedByBudget`, `StoppedByFault` (of type Failed): takes are missing, and somebody has to act.
-- `Cancelled`: somebody stopped it. `Suspended` stays what it is: Prefect starts the run again when it is resumed.
+- `Cancelled`: somebody stopped it. `Suspended` stays what it is where Prefect starts the run again when it is resumed
+  (`flows.pausing.ends_process`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from flows.artifacts import failures_line
 from flows.automations import FLOW_NAME
 from flows.live import LiveJob, Outcome
 from flows.page import JobPage, Pace, shard_pace
-from flows.pausing import PrefectPause
+from flows.pausing import PrefectPause, ends_process
 from flows.reconcile import close_former_runs
 from flows.report import ExitCode
 from flows.server import Api
@@ -46,8 +47,6 @@ MOST_SHARDS_WATCHED = 64
 """Task runs open at the same time. More shards at work than that are shown when one of these has ended."""
 MOST_TASK_RUNS = 5000
 """Above this Prefect's pages freeze and its graph is cut; the planner makes no more shards."""
-SUSPENDED = "Suspended"
-"""The name of a Paused state that asks for the process to end; Prefect starts another when the run is resumed."""
 RETRY_DELAYS_S = [1.0, 5.0, 15.0]
 
 
@@ -203,7 +202,10 @@ class _ShardWatch:
 
     @staticmethod
     def _end(task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        from prefect.exceptions import Pause
+
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Pause):  # that one: Prefect has suspended the whole run
             log.warning("the task run of a shard ended early; the shard itself goes on: %r", error)
 
 
@@ -245,13 +247,16 @@ def is_hiccup(_task: Task[..., Any], _run: TaskRun, state: State) -> bool:
 async def _look_at_own_state(client: PrefectClient, flow_run_id: UUID, live: LiveJob, pause: PrefectPause) -> None:
     """Whether somebody asked for a stop or a pause in Prefect. Nobody else tells a flow that was started directly."""
     with hiccups_logged("Prefect did not say whether the run is to be cancelled or paused"):
-        state = (await client.read_flow_run(flow_run_id)).state
+        run = await client.read_flow_run(flow_run_id)
+        state = run.state
         if state is None:
             return
         if state.is_cancelling() or state.is_cancelled():
             live.request_stop("cancelled in Prefect")
-        elif state.name == SUSPENDED:
+        elif ends_process(run):
             live.request_stop("suspended in Prefect")
+        elif state.is_failed() and pause.shown:  # Prefect's pauses have a time-out, and this is what follows it
+            live.request_stop("paused in Prefect for longer than it was paused for")
         elif not state.is_final():
             await pause.look(state)
 
@@ -259,8 +264,8 @@ async def _look_at_own_state(client: PrefectClient, flow_run_id: UUID, live: Liv
 async def _suspension(client: PrefectClient, flow_run_id: UUID) -> State | None:
     """The run's state where it was suspended: its process is to end, and the run is not over."""
     with hiccups_logged("Prefect did not say whether the run was suspended"):
-        state = (await client.read_flow_run(flow_run_id)).state
-        return state if state is not None and state.name == SUSPENDED else None
+        run = await client.read_flow_run(flow_run_id)
+        return run.state if ends_process(run) else None
     return None
 
 

@@ -8,10 +8,12 @@ import io
 import os
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -324,29 +326,52 @@ def test_a_signal_stops_an_embedded_run_and_its_server_remembers_it(tmp_path: Pa
     assert run["state_type"] == "CANCELLED"
 
 
-def test_cancel_in_the_dashboard_of_a_served_run(tmp_path: Path, prefect: Prefect) -> None:
-    """`flow.serve()`: Prefect starts the process, and its cancel reaches it as SIGTERM."""
-    write_catalog(tmp_path, shots(4, "sleep=40"))
+def test_suspend_resume_and_cancel_in_the_dashboard_of_a_served_run(tmp_path: Path, prefect: Prefect) -> None:
+    """`flow.serve()`: Prefect starts the process. Its button *Pause* suspends: the process ends, and *Resume* starts
+    another; its cancel reaches the process as SIGTERM.
+    """
+    write_catalog(tmp_path, [{"shot_id": "first", "prompt": "plain"}, *shots(3, "sleep=40")])
     name = f"served-{tmp_path.name}"
     server = start_module(["tests.flows.served_job", str(tmp_path), name], tmp_path, PREFECT_API_URL=prefect.url)
+
+    def own() -> dict[str, Any]:
+        return next((r for r in prefect.runs(store_of(tmp_path)) if r["name"].startswith(JOB)), {})
+
+    def at_work(times: int) -> list[psutil.Process]:
+        eventually(lambda: prefect.logs(own()).count("gang ready") == times if own() else False, PATIENCE_S)
+        return [child for child in descendants(server.pid) if child not in idle]
+
     try:
         deployment = eventually(lambda: prefect.deployment(name), PATIENCE_S)
         idle = descendants(server.pid)
         prefect.ask(f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
-        run = eventually(
-            lambda: next((r for r in prefect.runs(store_of(tmp_path)) if r["name"] == f"{JOB} #1"), None), PATIENCE_S
-        )
-        eventually(lambda: "gang ready" in prefect.logs(run), PATIENCE_S)
-        children = [child for child in descendants(server.pid) if child not in idle]
-        prefect.cancel(run)
+        children = at_work(1)
+        eventually(lambda: committed(tmp_path))
+        until = (datetime.now(UTC) + timedelta(seconds=300)).isoformat()
+        suspended = {"type": "PAUSED", "name": "Suspended"}
+        suspended["state_details"] = {"pause_timeout": until, "pause_reschedule": True}  # as the page's own request
+        prefect.ask(f"flow_runs/{own()['id']}/set_state", {"state": suspended, "force": True})
         assert_gone(children, GONE_S)
-        eventually(lambda: prefect.runs(store_of(tmp_path))[0]["state_type"] == "CANCELLED", GONE_S)
+        lease = read_lease(open_store(tmp_path / "store"), JOB)
+        assert lease is not None
+        assert (lease.epoch, lease.state, lease.exit_code) == (1, "cancelled", 130), "the job is free for anybody"
+        assert own()["state_name"] == "Suspended"
+
+        prefect.ask(f"flow_runs/{own()['id']}/resume")
+        children = at_work(2)
+        assert "3 takes to render" in prefect.logs(own()), "and what is committed is not rendered again"
+        assert own()["name"] == f"{JOB} #2"
+        prefect.cancel(own())
+        assert_gone(children, GONE_S)
+        eventually(lambda: own()["state_type"] == "CANCELLED", GONE_S)
     finally:
         server.kill()
         server.communicate()
+    assert len(prefect.runs(store_of(tmp_path))) == 1, "it is one run all the time"
+    assert [(commit["shot_id"], commit["epoch"]) for commit in committed(tmp_path)] == [("first", 1)]
     lease = read_lease(open_store(tmp_path / "store"), JOB)
     assert lease is not None
-    assert (lease.state, lease.exit_code) == ("cancelled", 130)
+    assert (lease.epoch, lease.state, lease.exit_code) == (2, "cancelled", 130)
 
 
 def test_the_budget_ends_a_job_even_when_prefect_has_gone(tmp_path: Path, prefect: Prefect) -> None:

@@ -11,14 +11,15 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from prefect.client.schemas.objects import State
-from prefect.states import Paused, Running
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import Failed, Paused, Running, Scheduled, Suspended
 
 from flows.live import LiveJob
 from flows.pausing import (
     PrefectPause,
     StorePause,
     clear_pause,
+    ends_process,
     pause_path,
     pause_state,
     put_pause,
@@ -26,6 +27,7 @@ from flows.pausing import (
 )
 from flows.tenure import Tenure
 from flows.verbs.plan import Planned
+from flows.watch import _look_at_own_state
 from infra.settings import Settings
 from infra.store import Store, open_store
 from infra.store.errors import StoreUnavailable
@@ -117,6 +119,10 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.state: State = Running()
+        self.run: FlowRun | None = None
+
+    async def read_flow_run(self, _run: Any) -> FlowRun | None:
+        return self.run
 
     async def set_flow_run_state(self, _run: Any, state: State, *, force: bool) -> None:
         assert force
@@ -149,6 +155,46 @@ def test_prefect_and_the_job_are_kept_in_step_whoever_asks(live: LiveJob) -> Non
     assert look() is None
     assert live.pause_wish is not None
     assert not live.pause_wish.paused
+
+
+@pytest.mark.parametrize(
+    ("state", "deployed", "ends"),
+    [
+        (Suspended(timeout_seconds=300), True, True),  # the button on the run's page
+        (Suspended(timeout_seconds=300), False, False),  # nobody would start it again
+        (Paused(name="Suspended", timeout_seconds=3600), True, False),  # an automation: Resume makes it Running
+        (Paused(), True, False),
+        (Running(), True, False),
+    ],
+)
+def test_a_suspended_run_ends_its_process_only_where_prefect_starts_another(
+    state: State, deployed: bool, ends: bool
+) -> None:
+    assert ends_process(FlowRun(flow_id=uuid4(), deployment_id=uuid4() if deployed else None, state=state)) == ends
+
+
+def test_what_does_not_end_the_process_is_a_pause_and_goes_on_when_it_is_resumed(live: LiveJob) -> None:
+    """A run that was started directly and is suspended by force: Resume schedules it, and there is no other process."""
+    client = FakeClient()
+    client.run = FlowRun(flow_id=uuid4(), state=Running())
+    pause = PrefectPause(cast(Any, client), uuid4(), live)
+
+    def look(state: State) -> None:
+        client.run.state = state
+        asyncio.run(_look_at_own_state(cast(Any, client), uuid4(), live, pause))
+
+    look(Suspended(timeout_seconds=300))
+    assert (live.pause_requested, live.stop_requested) == ("paused by Prefect", None)
+    look(Scheduled(name="Resuming"))
+    assert (live.pause_requested, live.stop_requested) == (None, None)
+    assert client.state.is_running()
+    assert client.state.message == "resumed"
+    look(Running())
+    look(Failed(message="what a zombie automation wrote"))
+    assert live.stop_requested is None, "a job that is not paused does as the store says"
+    look(Suspended(timeout_seconds=300))
+    look(Failed(message="The flow was paused and never resumed."))
+    assert "longer than it was paused for" in str(live.stop_requested)
 
 
 def test_a_tenure_tells_of_a_pause_at_once(tmp_path: Path) -> None:
