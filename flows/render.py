@@ -14,8 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flows.accounts import price_of, report
+from flows.farm import OnStatus, RenderOptions
 from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Takes
-from flows.running import OnStatus, RenderOptions, Run, View
+from flows.running import Run, View
 from flows.server import ServerError, prefect_api
 from flows.signals import StopSignals
 from flows.verbs.failure import Failure

@@ -6,8 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from flows.accounts import BOOKS, Books, books_of, gpu_seconds, price_of, report, takes_of_run
 from flows.at_work import noted
+from flows.farm import OnStatus, RenderOptions, render_on_farm
 from flows.live import LiveJob, Outcome, failure_of, refused_row, shards_of, take_name
 from flows.manifest import TakeKey, quarantine_records
 from flows.outputs import Outputs, PosterFeed, Refresher, board_url
@@ -26,44 +26,23 @@ from flows.tenure import Followed, Tenure, acquire_or_follow
 from flows.trace import Trace, read_trace
 from flows.verbs.failure import Failure
 from infra.store.errors import StoreError, StoreUnavailable
-from infra.store.jobs import current_round
 from infra.store.lease import Lease, LeaseInfo, State
 
 if TYPE_CHECKING:
-    from actors.job import JobSpec
     from flows.verbs.plan import Planned
     from infra.settings import Settings
 
 log = logging.getLogger("rushes.render")
 
-OnStatus = Callable[[Mapping[str, Any]], None]
 View = Callable[[LiveJob], AbstractContextManager[object]]
 """Shows a live job to people, for as long as the context is open."""
 
-POLL_S = 0.5
 LEASE_STATES: Mapping[ExitCode, State] = {
     ExitCode.DONE: "done",
     ExitCode.FAULTS: "done",
     ExitCode.BUDGET: "stopped",
     ExitCode.CANCELLED: "cancelled",
 }
-
-
-@dataclass(frozen=True)
-class RenderOptions:
-    """What a caller may choose beyond the settings.
-
-    Attributes:
-        budget_gpu_s: GPU seconds that the job may use; then it stops with exit code 3.
-        renderer: `module:Class` that every rank renders with in place of the model (`actors.rendering.Renderer`).
-        renderer_options: handed to it.
-        prefect_home: folder of Prefect's database; else Prefect's own choice.
-    """
-
-    budget_gpu_s: float | None = None
-    renderer: str | None = None
-    renderer_options: Mapping[str, Any] | None = None
-    prefect_home: Path | None = None
 
 
 class Run:
@@ -79,7 +58,6 @@ class Run:
         self._feed: PosterFeed | None = None
         self._tenure: Tenure | None = None
         self._books = Books()
-        self._last_event = 0
         self._open: set[TakeKey] = set()
         self._resolved: dict[TakeKey, str] = {}
         self._trace: Trace | None = None
@@ -136,7 +114,10 @@ class Run:
             try:
                 with tenure:
                     with Refresher(outputs, self._facts):
-                        outcome = self._render(live, tenure)
+                        outcome = render_on_farm(
+                            self.planned, self.settings, self.options, self._signals,
+                            live=live, tenure=tenure, on_status=self._on_farm_status, on_events=self._on_events,
+                        )  # fmt: skip
                     self._feed.close()
                     outcome, sheet = self._last_views(outputs, outcome)
                     page = live.run_page if live.page_lasts else None
@@ -174,90 +155,6 @@ class Run:
             board=board_url(self.store, self.job_id),
         )
 
-    def _render(self, live: LiveJob, tenure: Tenure) -> Outcome:
-        """Hands the job to the farm and follows it to its end."""
-        from actors.client import FarmGone, connect
-        from actors.errors import PlacementImpossible
-        from actors.pool import JobRefused
-        from flows.watch import ended
-
-        ray = self.settings.ray
-        submitted = False
-        try:
-            connection = connect(
-                ray.address,
-                auth=ray.auth,
-                num_cpus=ray.num_cpus,
-                num_gpus=ray.num_gpus,
-                object_store_bytes=ray.object_store_bytes,
-            )
-            with connection:
-                self._signals.arm()  # Ray has put its own handler there
-                if live.stop_requested:
-                    return self._stopped(live, tenure)
-                job = connection.submit(self._spec(tenure))
-                submitted = True
-                status = job.wait(
-                    self._on_farm_status, self._on_events, poll_s=POLL_S, stop_requested=lambda: live.stop_requested,
-                    pause_requested=lambda: live.pause_requested,
-                )  # fmt: skip
-                self._on_events(job.events(self._last_event))
-        except (PlacementImpossible, JobRefused, ValueError) as error:
-            if submitted:
-                raise
-            raise Failure(str(error)) from error
-        except FarmGone as error:
-            if live.stop_requested:  # a farm too busy to say goodbye: without our heartbeat the pool ends the gangs
-                return self._stopped(live, tenure)
-            if not submitted:
-                raise Failure(str(error), hint="Check --address and Ray's token, or leave --address out.") from error
-            return ended(live, ExitCode.FAULT, "failed", str(error))
-        state = status["state"]
-        if state == "done":
-            failed = live.view().failures_total
-            return ended(live, *((ExitCode.FAULTS, "finished") if failed else (ExitCode.DONE, "done")))
-        if state == "budget":
-            return ended(live, ExitCode.BUDGET, "stopped", "the budget of GPU seconds is used up")
-        if state == "stopped" and live.stop_requested:
-            return self._stopped(live, tenure)
-        return ended(live, ExitCode.FAULT, "failed", str(status.get("error") or f"the farm ended the job as {state}"))
-
-    def _stopped(self, live: LiveJob, tenure: Tenure) -> Outcome:
-        from flows.watch import ended
-
-        if tenure.lost:
-            return ended(live, ExitCode.FAULT, "failed", live.stop_requested)
-        return ended(live, ExitCode.CANCELLED, "cancelled", live.stop_requested)
-
-    def _spec(self, tenure: Tenure) -> JobSpec:
-        from actors.job import PIPELINE_RENDERER, JobSpec
-        from flows.verbs.request import layout_size
-        from infra.store.options import for_workers
-
-        farm, options = self.settings.farm, self.options
-        reach = for_workers(self.store.url, self.settings.store)
-        size = farm.gang or (layout_size(farm.layout) if farm.layout else 1)
-        return JobSpec(
-            job_id=self.job_id,
-            store_url=self.store.url,
-            store_options=reach,
-            model_folder=str(self.planned.facts["folder"]),
-            model_facts=self.planned.facts,
-            epoch=tenure.epoch,
-            owner=asdict(tenure.owner),
-            round=current_round(self.store, self.job_id),
-            gang=size,
-            layout=farm.layout,
-            gangs_max=farm.gangs_max,
-            roots=self.planned.roots,
-            limits=farm.model_dump(),
-            media=self.settings.media.model_dump(),
-            quality=self.settings.quality.model_dump(),
-            budget_gpu_s=options.budget_gpu_s,
-            renderer=options.renderer or PIPELINE_RENDERER,
-            renderer_options=options.renderer_options or {},
-        )
-
     # Told by the farm
 
     def _on_farm_status(self, status: Mapping[str, Any]) -> None:
@@ -275,9 +172,6 @@ class Run:
 
     def _on_events(self, events: Sequence[Mapping[str, Any]]) -> None:
         assert self._live is not None and self._feed is not None
-        if not events:
-            return
-        self._last_event = events[-1]["seq"]
         self._live.add_events(events)
         for event in events:
             if event["kind"] != "committed":

@@ -24,10 +24,11 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
 from flows.automations import FLOW_NAME
+from flows.farm import RenderOptions
 from flows.live import LiveJob
 from flows.reconcile import job_tag
 from flows.report import JobReport
-from flows.running import RenderOptions, Run, View
+from flows.running import Run, View
 from flows.server import Api
 from flows.signals import LoopSignals
 from flows.verbs.failure import explain

@@ -22,7 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Failed, Paused, Running
 
 from flows import served
-from flows.running import RenderOptions
+from flows.farm import RenderOptions
 from flows.storyboarding import Asked, Look, deadline, look, mark, plan_clips, plan_stills, retakes_of
 from flows.verbs.failure import explain
 from flows.watch import hiccups_logged

@@ -23,7 +23,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.artifacts import failures_line
 from flows.automations import FLOW_NAME
 from flows.live import LiveJob, Outcome
 from flows.page import JobPage, Pace, shard_pace
@@ -267,13 +266,3 @@ async def _suspension(client: PrefectClient, flow_run_id: UUID) -> State | None:
         run = await client.read_flow_run(flow_run_id)
         return run.state if ends_process(run) else None
     return None
-
-
-def ended(live: LiveJob, exit_code: ExitCode, state: str, error: str | None = None) -> Outcome:
-    """An outcome with a message that names counts and the first failures."""
-    view = live.view()
-    t = view.takes
-    message = f"{t.get('committed', 0)} of {t.get('total', 0)} takes committed, {t.get('quarantined', 0)} quarantined"
-    if view.failures:
-        message += f": {failures_line(view.failures, view.failures_total)}"
-    return Outcome(exit_code, state, message, error)

@@ -42,8 +42,8 @@ class Order:
 def main(folder: Path) -> int:
     order = Order(**json.loads((folder / ORDER).read_text()))
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    from flows.farm import RenderOptions
     from flows.render import run_job
-    from flows.running import RenderOptions
     from flows.verbs.failure import explain
     from flows.verbs.plan import make_plan
     from infra.settings import Settings

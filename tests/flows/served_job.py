@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.running import RenderOptions
+from flows.farm import RenderOptions
 from flows.served import render_here
 from tests.actors.farm import FAKE
 from tests.flows.fake_job import fake_settings, planned_job

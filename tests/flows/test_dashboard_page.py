@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from flows.artifacts import Price, Shard, slug
+from flows.farm import ended
 from flows.live import LiveJob
 from flows.report import ExitCode
 from flows.server import prefect_api
 from flows.view import FlowView
-from flows.watch import ended
 from infra.settings import PrefectSettings
 from tests.flows.api import Prefect, eventually
 

@@ -13,8 +13,9 @@ import pytest
 from actors.accounts import Accounts
 from catalogs import Refusal
 from flows.accounts import Books, books_of
+from flows.farm import RenderOptions
 from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Rows, Takes, failure_dict, refusal_dict, verify_dict
-from flows.running import RenderOptions, Run, View
+from flows.running import Run, View
 from flows.signals import StopSignals
 from infra.settings import Settings
 from infra.store import open_store

@@ -13,7 +13,8 @@ from actors.job import JobSpec
 from actors.orders import Ledger
 from actors.scheduler import Scheduler
 from flows.artifacts import report_markdown
-from flows.running import RenderOptions, Run
+from flows.farm import RenderOptions
+from flows.running import Run
 from flows.signals import StopSignals
 from flows.trace import read_trace
 from infra.settings import Settings
