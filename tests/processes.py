@@ -22,7 +22,8 @@ def descendants(pid: int) -> list[psutil.Process]:
 def command_line(process: psutil.Process) -> str:
     """Its words, or its name where it has none; empty for one that is gone or only waits to be reaped."""
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:
+        # Numbers are given again: another process may have this one's by now.
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
             return ""
         return " ".join(process.cmdline()) or process.name()
     except psutil.NoSuchProcess:  # ZombieProcess is one of these

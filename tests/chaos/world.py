@@ -40,7 +40,7 @@ class World:
     prefect: PrefectServer
     proxy: FaultProxy = field(init=False)
     flow: subprocess.Popen[bytes] | None = None
-    seen: dict[int, psutil.Process] = field(default_factory=dict, repr=False)
+    seen: set[psutil.Process] = field(default_factory=set, repr=False)
     _cluster: Any = field(default=None, repr=False)
     _second: Any = field(default=None, repr=False)
     _prefect_is_up: bool = True
@@ -109,8 +109,7 @@ class World:
     def find_all(self) -> list[psutil.Process]:
         """Every process of the cluster and of the flow that runs now."""
         found = [process for process in descendants(os.getpid()) if process.pid not in self._server_pids()]
-        for process in found:
-            self.seen.setdefault(process.pid, process)
+        self.seen.update(found)
         return found
 
     def find(self, kind: Kind) -> list[psutil.Process]:
@@ -142,7 +141,7 @@ class World:
     def strays(self, within_s: float = 60.0) -> list[str]:
         """Of all processes ever seen, those that still run when the world has ended."""
         ends = time.monotonic() + within_s
-        while (left := living(self.seen.values())) and time.monotonic() < ends:
+        while (left := living(self.seen)) and time.monotonic() < ends:
             time.sleep(0.5)
         return left
 
