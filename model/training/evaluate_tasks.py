@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +176,11 @@ def measurements(tasks: Tasks, count: int, long: bool) -> Iterator[tuple[str, Ca
     for number in range(count):
         one = source(number)
         for name in MEASURES:
-            yield f"{name}/{number}", lambda name=name, one=one: getattr(tasks, name)(one)  # type: ignore[misc]
+            yield f"{name}/{number}", partial(getattr(tasks, name), one)
     if long:
+        first = source(0)
         for method in METHODS:
-            yield f"minute/{method}", lambda method=method: tasks.minute(method, source(0))  # type: ignore[misc]
+            yield f"minute/{method}", partial(tasks.minute, method, first)
 
 
 def summary(figures: dict[str, Any]) -> dict[str, Any]:

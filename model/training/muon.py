@@ -18,7 +18,7 @@ class BatchedMuon(torch.optim.Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]  # torch's own returns a loss, which nobody here has
         """One step. Raises ValueError when given a closure: nothing here calls one."""
         if closure is not None:
             raise ValueError("BatchedMuon takes no closure")

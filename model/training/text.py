@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from model.training import captions, world
 
 TEXT_WIDTH = 128
@@ -51,11 +53,21 @@ def build_tokenizer() -> Any:
     )
 
 
+# Where each head of the text encoder looks before it is trained: so many words on from a word (below 0: back from it).
+VIEWS = ((1, 7), (-7, -1), (1, 3), (-3, -1))
+_FAVOUR = 3.0
+
+
 def build_text_encoder(words: int) -> Any:
-    """A UMT5 encoder of two layers with random weights, for a vocabulary of `words` ids."""
+    """A UMT5 encoder of two layers, for a vocabulary of `words` ids: random weights, but heads that look at neighbours.
+
+    UMT5's own first weights make it a bag of words: biases of distance so small that every word hears all words alike.
+    Large models find out of it; from a few thousand captions this one never did, and "a red circle on the left and a
+    blue square on the right" was to it what "a blue circle on the left and a red square on the right" is.
+    """
     from transformers import UMT5Config, UMT5EncoderModel
 
-    return UMT5EncoderModel(
+    encoder = UMT5EncoderModel(
         UMT5Config(
             vocab_size=words,
             d_model=TEXT_WIDTH,
@@ -69,3 +81,16 @@ def build_text_encoder(words: int) -> Any:
             eos_token_id=1,
         )
     )
+    look_at_neighbours(encoder)
+    return encoder
+
+
+def look_at_neighbours(encoder: Any) -> None:
+    """Sets the biases of distance of every layer as `VIEWS` tells, one entry a head."""
+    for block in encoder.encoder.block:
+        attention = block.layer[0].SelfAttention
+        distances = torch.arange(-max(map(max, VIEWS)), max(map(max, VIEWS)) + 1)
+        buckets = attention._relative_position_bucket(distances)
+        bias = attention.relative_attention_bias.weight.data.zero_()
+        for head, (first, last) in enumerate(VIEWS):
+            bias[buckets[(distances >= first) & (distances <= last)], head] = _FAVOUR

@@ -21,7 +21,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from model.training.caption_reader import CaptionReader
+from model.training.caption_reader import CaptionReader, learn_to_read, reading_loss
+from model.training.checkpoint import load_checkpoint
 from model.training.clips import Clips
 from model.training.given import Grid, draw_given
 from model.training.graphs import Graphed
@@ -48,6 +49,7 @@ STILL_SHARES = (0.9, 0.1)
 HINT_WEIGHTS = {"place": 0.2, "motion": 0.4, "looks": 1.0, "centre": 0.2, "outline": 2.0}
 FIGURES = ("flow", *HINT_WEIGHTS)
 CAPTIONS = 64  # read in each step besides
+READING_STEPS, READING_CAPTIONS = 1500, 128  # of captions alone, before the first step
 TOKENS = 3200  # of a batch: many short clips or a few long ones
 ONE_GIVING = 32  # clips of a batch that share one mask of given tokens, at most
 # How much more the tokens that a thing covers count where its place is settled. Above that noise the weight would tell
@@ -58,12 +60,13 @@ THING_WEIGHT, THING_BELOW = 4.0, 0.75
 class TextAndTransformer(nn.Module):
     """The two parts that train together, and the read-outs that help them to."""
 
-    def __init__(self, words: int) -> None:
+    def __init__(self, tokenizer: Any, device: str = "cpu") -> None:
         super().__init__()
-        self.text_encoder = build_text_encoder(words)
+        self.text_encoder = build_text_encoder(len(tokenizer))
         self.transformer = Transformer(CONFIG)
         self.hints = Hints(self.transformer)
-        self.reader = CaptionReader(TEXT_WIDTH)
+        self.reader = CaptionReader(TEXT_WIDTH, tokenizer, device)
+        self.to(device)
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
@@ -177,11 +180,14 @@ def flow_loss(
     given = () if known is None else (known.to(device),)
     states, multiplicity = encode_text(model.text_encoder, shortened(words))
     total, figures = objective(clean, noise, sigma, states, multiplicity, named, told, *shown, *given)
-    words, *said = clips.captions(rng, CAPTIONS)
-    words = shortened(words)
-    read = model.text_encoder(words, (words != 0).long()).last_hidden_state
-    reading = model.reader.loss(read, words, *said)
+    reading = reading_loss(model.text_encoder, model.reader, captions_of(clips, rng, CAPTIONS))
     return total + reading, {**dict(zip(FIGURES, figures.detach().clone(), strict=True)), "reading": reading.detach()}
+
+
+def captions_of(clips: Clips, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
+    """Captions without their clips, as `reading_loss` takes them."""
+    words, *said = clips.captions(rng, count)
+    return shortened(words), *said
 
 
 def main() -> None:
@@ -199,6 +205,9 @@ def main() -> None:
         "--stills", type=float, nargs=2, default=STILL_SHARES, metavar=("FIRST", "LAST"),
         help="share of the batches that are stills, at the first step and the last",
     )  # fmt: skip
+    parser.add_argument(
+        "--reading", type=int, default=READING_STEPS, help="steps of captions alone, before the first; 0 for none"
+    )
     parser.add_argument("--tokens", type=int, default=TOKENS, help="of a batch; 32768 and more on a GPU")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
     parser.add_argument("--threads", type=int, default=2)
@@ -208,14 +217,21 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
-    model = TextAndTransformer(len(tokenizer))
+    model = TextAndTransformer(tokenizer, given.device)
     if given.start:
         begin_from(model, given.start)
-    model.to(given.device)
-    run = Run(given.out, model, steps=given.steps, peak=given.rate, matrices=hidden_matrices(model))
     clips = Clips(given.latents, build_tokenizer(), given.device)  # its own: padding is a setting that is saved
     if not clips.refresh():
         parser.error(f"no finished parts in {given.latents}; run model.training.latents first")
+    if load_checkpoint(given.out) is None and given.reading:
+        losses = learn_to_read(
+            model.text_encoder, model.reader, steps=given.reading,
+            batch_of=lambda step: captions_of(clips, np.random.default_rng((6, step)), READING_CAPTIONS),
+        )  # fmt: skip
+        print(f"reading: {np.mean(losses[:50]):.4g} at first, {np.mean(losses[-50:]):.4g} at last", flush=True)
+    run = Run(given.out, model, steps=given.steps, peak=given.rate, matrices=hidden_matrices(model))
+    if run.step == 0:
+        run.save()  # what was read is not read again
     objective = Graphed(lambda: FlowObjective(model), given.device, record=not given.eager)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -260,7 +276,7 @@ def begin_from(model: TextAndTransformer, folder: Path) -> None:
 
 def release(run: Run, model: TextAndTransformer, tokenizer: Any, out: Path) -> None:
     """Writes the averaged weights, stored as bf16, in diffusers' layout."""
-    twin = TextAndTransformer(len(tokenizer))
+    twin = TextAndTransformer(tokenizer)
     twin.load_state_dict({**model.state_dict(), **run.averaged})
     twin.transformer.save_pretrained(out / "transformer", dtype=torch.bfloat16)
     twin.text_encoder.to(torch.bfloat16).save_pretrained(out / "text_encoder")

@@ -58,14 +58,14 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["i2v", "flf2v", "extend", "extend_back", "infill"])
 def test_given_frames_that_come_back_are_told_from_those_that_do_not(rendered: dict[str, Any], name: str) -> None:
-    tasks = Tasks(Nothing())  # type: ignore[arg-type]
+    tasks = Tasks(Nothing())
     assert getattr(tasks, name)(source(1)) == 99.0
     rendered["spoilt"] = True
     assert getattr(tasks, name)(source(1)) < 20, "one bad frame of many is the worst one"
 
 
 def test_what_an_edit_and_a_loop_are_worth(rendered: dict[str, Any]) -> None:
-    tasks, one = Tasks(Nothing()), source(1)  # type: ignore[arg-type]
+    tasks, one = Tasks(Nothing()), source(1)
     assert tasks.background(one) == 1.0 and tasks.loop(one) < 1.1
     assert rendered["given"]["edit"].mask.shape == (FRAMES, SIDE, SIDE)
     rendered["spoilt"] = True

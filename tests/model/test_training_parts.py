@@ -113,7 +113,7 @@ def test_batches_of_every_kind_give_a_loss_that_reaches_all_weights(tmp_path: Pa
     tokenizer = build_tokenizer()
     clips = Clips(tmp_path, tokenizer)
     assert clips.refresh() == 18 and clips.refresh() == 18
-    model = TextAndTransformer(len(tokenizer))
+    model = TextAndTransformer(tokenizer)
     objective = Graphed(lambda: FlowObjective(model), "cpu")
     for step in range(12):
         loss, figures = flow_loss(model, objective, clips, (step,), tokens=400, still_share=0.5)
@@ -186,7 +186,7 @@ def test_autoencoders_learn_from_crops_of_things() -> None:
 
 
 def test_what_blocks_compute_with_is_trained_as_matrices() -> None:
-    model = TextAndTransformer(len(build_tokenizer()))
+    model = TextAndTransformer(build_tokenizer())
     named = dict(model.named_parameters())
     found = hidden_matrices(model)
     assert all(named[name].ndim == 2 for name in found)
@@ -206,7 +206,7 @@ def test_words_keep_what_they_mean_when_training_goes_on() -> None:
     from transformers import AutoTokenizer
 
     tokenizer = build_tokenizer()
-    model = TextAndTransformer(len(tokenizer))
+    model = TextAndTransformer(tokenizer)
     begin_from(model, DEFAULT_FOLDER)
     before = AutoTokenizer.from_pretrained(DEFAULT_FOLDER / "tokenizer")
     from safetensors.torch import load_file
