@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import webbrowser
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -146,7 +147,7 @@ def _serve(
         token = token or secrets.token_urlsafe(24)
     for job_id in jobs:
         try:
-            for mended in queue_forgotten(store, job_id, lambda own=job_id: facts_of(store, own, settings)):  # type: ignore[misc]
+            for mended in queue_forgotten(store, job_id, partial(facts_of, store, job_id, settings)):
                 output.note(f"{mended}: a retake that was asked for and not queued is queued now.")
         except Failure as error:  # the model is gone; takes can be looked at all the same
             output.note(str(error))

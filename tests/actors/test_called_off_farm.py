@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._raylet import GcsClient  # type: ignore[attr-defined]  # as `ray drain-node` itself does it
+from ray._raylet import GcsClient  # as `ray drain-node` itself does it
 
 from actors.client import Connection, render_job
 from actors.dispatcher import dispatcher_name

@@ -90,7 +90,7 @@ def submit(monkeypatch: pytest.MonkeyPatch) -> Callable[[Connection], Job]:
 
     monkeypatch.setattr(handle.ray, "get", get)
     spec = JobSpec("job", "/nowhere", "/nowhere", {}, 1, {"token": "t"}, limits={"heartbeat_s": 0.01})
-    return lambda connection: Job(connection, spec)  # type: ignore[arg-type]
+    return lambda connection: Job(connection, spec)
 
 
 def test_a_pool_that_ray_cannot_reach_now_is_asked_again(submit: Callable[[Connection], Job]) -> None:

@@ -64,7 +64,7 @@ def failed(kind: str) -> Failure:
 
 
 def rendered(*ranks: Rank, silence_s: float = 60.0, collective_s: float = 60.0) -> Rendered:
-    gang = Gang("g1", SHAPE, "ulysses=2", None, ranks, PROCESSES)  # type: ignore[arg-type]
+    gang = Gang("g1", SHAPE, "ulysses=2", None, ranks, PROCESSES)
     return asyncio.run(
         render(
             gang, {}, InputRules(), silence_s=silence_s, collective_s=collective_s, on_progress=lambda _: None,

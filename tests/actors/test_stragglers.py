@@ -14,7 +14,7 @@ RULES = {"straggler_factor": 3.0, "straggler_s": 20.0}
 
 
 def take(number: int, **more: object) -> Take:
-    return Take(number, ("show", f"s{number}"), **{"cost": 2.0, **more})  # type: ignore[arg-type]
+    return Take(number, ("show", f"s{number}"), **{"cost": 2.0, **more})
 
 
 def given(scheduler: Scheduler, slot: str, now: float = 0.0) -> Assignment:
@@ -25,7 +25,7 @@ def given(scheduler: Scheduler, slot: str, now: float = 0.0) -> Assignment:
 
 def straggling(*more: Take, **policy: object) -> Scheduler:
     """Take 0 was rendered in 10 s; take 1 has been at it since second 0 on slot b. Both cost the same."""
-    scheduler = Scheduler(Policy(**{**RULES, **policy}))  # type: ignore[arg-type]
+    scheduler = Scheduler(Policy(**{**RULES, **policy}))
     scheduler.add([take(0), take(1), *more])
     first, second = given(scheduler, "a"), given(scheduler, "b")
     scheduler.at_work.began(1, second.attempt, 0.0)
@@ -152,7 +152,7 @@ def test_a_copy_that_finds_the_take_in_the_store() -> None:
 
 def test_no_copy_past_a_budget_after_a_stop_or_on_a_retired_slot() -> None:
     assert straggling(budget_gpu_s=12.0).next_copy("a", 99.0) is None
-    poor = Scheduler(Policy(**RULES))  # type: ignore[arg-type]
+    poor = Scheduler(Policy(**RULES))
     poor.add([take(0), take(1, budget=2.0)])
     first, second = given(poor, "a"), given(poor, "b")
     poor.at_work.began(1, second.attempt, 0.0)

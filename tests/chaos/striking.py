@@ -184,7 +184,7 @@ class JobUnderFire:
             path, at = verb + " /{bucket}/{prefix}/jobs/{job}/plan.parquet", "request"
         else:
             path, at = _HELD_AT[phase]
-        hold = Hold(at)  # type: ignore[arg-type]
+        hold = Hold(at)
         match = path.format(bucket=bucket, prefix=prefix, job=self.job_id)
         self.world.proxy.rule = Rule(match=match.encode(), hold=hold, times=1)
         return OnWire(hold, match)

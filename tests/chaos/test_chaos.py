@@ -69,7 +69,7 @@ def test_a_request_can_be_held_before_within_and_after(
     url = s3.bucket_url()
     behind = open_store(url, StoreOptions(endpoint_url=s3.endpoint, **options))
     proxied = open_store(url, StoreOptions(endpoint_url=fault_proxy.url, **options))
-    hold = Hold(at)  # type: ignore[arg-type]
+    hold = Hold(at)
     fault_proxy.rule = Rule(match=b"/shots/film", hold=hold, times=1)
     writer = threading.Thread(target=proxied.create, args=("shots/film", b"frame " * 5000))
     writer.start()
@@ -108,6 +108,23 @@ def test_the_page_shows_what_the_results_say() -> None:
     """The table is made by the command, and made again when results are added."""
     shown = PAGE.read_text(encoding="utf-8").partition(BEGIN + "\n")[2].partition(END)[0]
     assert shown == table(read())
+
+
+def test_the_page_goes_from_what_is_promised_to_what_follows_a_crash() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    parts = ["Guarantees", "How", "Scope", "Limits", "Recovery by crash point"]
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == parts
+
+
+def test_each_promise_names_a_test_that_exists() -> None:
+    text = PAGE.read_text(encoding="utf-8").partition("| | what | test |")[2].partition("\n\n")[0]
+    rows = [row.rsplit("|", 2)[1] for row in text.splitlines() if row.startswith("| ")]
+    assert len(rows) > 20
+    for named in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", named)
+        assert tests and named.count("`") == 2 * len(tests), named
+        for file, name in tests:
+            assert f"def {name}" in (PAGE.parents[1] / file).read_text(encoding="utf-8"), (file, name)
 
 
 def test_each_crash_point_names_a_test_that_exists() -> None:

@@ -162,7 +162,7 @@ def test_who_takes_a_job_over_has_the_books_before_it_says_anything(
     if not followed:
         dies()
     for epoch in (2, 3):
-        run = Run(planned, Settings(), RenderOptions(), dies, StopSignals())  # type: ignore[arg-type]
+        run = Run(planned, Settings(), RenderOptions(), dies, StopSignals())
 
         def killed(mine: Run = run, epoch: int = epoch) -> AbstractContextManager[View]:
             left = read_lease(store, "job")

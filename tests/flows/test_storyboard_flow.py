@@ -154,7 +154,7 @@ def test_outages_are_waited_out(end: str, monkeypatch: pytest.MonkeyPatch) -> No
     }.items():  # fmt: skip
         monkeypatch.setattr(f"flows.storyboard.{name}", value)
     planned, waiting = SimpleNamespace(store=None, job_id="stills"), SimpleNamespace(over=lambda _: False)
-    found = asyncio.run(asyncio.wait_for(_decided(planned, waiting, 0, 0.0), PATIENCE_S))  # type: ignore[arg-type]
+    found = asyncio.run(asyncio.wait_for(_decided(planned, waiting, 0, 0.0), PATIENCE_S))
     if end == "decided":
         assert found == Look() and client.told == ["PAUSED", "RUNNING"]
     else:

@@ -57,7 +57,7 @@ def painting(given: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def own(function: object) -> str:
-    return f"{__name__}:{function.__name__}"  # type: ignore[attr-defined]
+    return f"{__name__}:{function.__name__}"
 
 
 def test_a_function_of_ones_own() -> None:

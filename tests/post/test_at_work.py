@@ -60,7 +60,7 @@ def test_a_note_of_takes_at_work_is_short_and_read_with_care() -> None:
     assert len(noted({"running": many})["at_work"]) == MOST
     assert noted({}) == {"at_work": []}
     told = SimpleNamespace(note={"at_work": [["s", "a", 1], ["s", 2, 1], "s", None, ["s", "b", "1"], {"s": 1}]})
-    assert at_work(told, live=True) == {("s", "a", 1)}  # type: ignore[arg-type]
-    assert at_work(told, live=False) == at_work(None, live=True) == frozenset()  # type: ignore[arg-type]
+    assert at_work(told, live=True) == {("s", "a", 1)}
+    assert at_work(told, live=False) == at_work(None, live=True) == frozenset()
     odd = SimpleNamespace(note={"at_work": 7})
-    assert at_work(odd, live=True) == frozenset()  # type: ignore[arg-type]
+    assert at_work(odd, live=True) == frozenset()

@@ -147,7 +147,7 @@ def test_a_film_that_differs_is_refused(
     right = render.join
 
     def short(films: list[tuple[Path, int]], *more: object) -> None:
-        right(films[:1], *more)  # type: ignore[arg-type]
+        right(films[:1], *more)
 
     monkeypatch.setattr(render, "join", short)
     assert "frames is 12, wanted 24" in refused(store, capsys, rc=4)

@@ -116,5 +116,5 @@ def test_a_mark_in_a_cut_is_told_of_the_cut(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("infra.deliver.run.marked", lambda film, own, facts, *_, **__: told.append(facts) or film)
     item = Some(kind="cut", commits=[{"spec_key": "first"}], fields={"cut": "trailer"}, sha256="ab")
     ways = Some(provenance=None, tools=Some(ffmpeg=None))
-    _marked(Some(item=item), ways, tmp_path / "f.mp4", tmp_path, Some(facts=lambda commit: commit))  # type: ignore[arg-type]
+    _marked(Some(item=item), ways, tmp_path / "f.mp4", tmp_path, Some(facts=lambda commit: commit))
     assert told == [{"cut": "trailer", "sha256": "ab"}]

@@ -166,7 +166,7 @@ def test_what_is_skipped_is_what_a_walk_over_the_shots_finds(shots: Any, data: A
               "picture_of": pa.string()}  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=pa.schema(list(schema.items())))
     verdicts = {f"k{number}": verdict for number, verdict in said.items()}
-    found = kept(None, table, keys, done=said.keys(), given_up=given_up, verdicts=verdicts, rejected=rejected)  # type: ignore[arg-type]
+    found = kept(None, table, keys, done=said.keys(), given_up=given_up, verdicts=verdicts, rejected=rejected)
     good = [n for n, verdict in said.items() if verdict == "pass" and f"k{n}" not in rejected]
     passed = Counter(rows[n]["shot_id"] for n in good if rows[n]["keep"])
     own = {

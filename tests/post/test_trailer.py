@@ -53,7 +53,7 @@ def test_every_command_is_one_that_rushes_knows(commands: Commands) -> None:
     import typer.main
 
     trailer.make_trailer("there")
-    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known = typer.main.get_command(app).commands
     for line in commands.given:
         options = {name for option in known[line[0]].params for name in option.opts}
         assert {word for word in line if word.startswith("--") and word != "--no-wait"} <= options | {"--json"}
