@@ -21,8 +21,9 @@ from tests.processes import descendants
 from tests.servers.faultproxy import Hold, Rule
 
 PATIENCE_S = 450.0
-"""Seconds until a phase must have been reached, or a job gone on: many times what it takes on an idle machine. On a busy
-one a gang may use up its 180 s of loading, and the next one most of its own."""
+"""Seconds until a phase must have been reached, or a job gone on: many times what it takes on an idle machine.
+
+On a busy one a gang may use up its 180 s of loading, and the next one most of its own."""
 TICKET_S = 2.0
 """Seconds between tickets: how often a take may begin while the suite waits."""
 _GONE_S = 10.0
