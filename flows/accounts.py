@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from flows.artifacts import Price
+from flows.job_view import Price
 from flows.outputs import board_url
 from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Takes
 

@@ -9,134 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
+from flows.job_view import MOST_FAILURES, MOST_FILMS, MOST_POSTERS, Failure, JobView
 from flows.markdown import cell, code, duration, link, md, picture, shorten
+from flows.shards import Shard
 
-MOST_FAILURES = 500
-"""Rows of the failures table. The page searches them in the browser, and the whole table is one database row."""
 MOST_FAILURES_IN_REPORT = 20
 MOST_SHARDS_IN_CHART = 24
-MOST_POSTERS = 24
 MOST_POSTER_BYTES = 400_000
 """Of all inline posters together: the report is sent whole with every update."""
-MOST_FILMS = 12
 BAR_WIDTH = 30
 GOING_ON = ("running", "pausing", "paused", "stopping")
 """States of a job that has not ended."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A take that was given up in this round, or a row of the catalog that was refused."""
-
-    what: str
-    error: str
-    message: str
-    where: str = ""
-    attempts: int | None = None
-    gpu_s: float | None = None
-    replay: str = ""
-
-    def as_row(self) -> dict[str, Any]:
-        """A row of the failures table."""
-        return {
-            "shot": self.what,
-            "error": self.error,
-            "message": shorten(self.message, 400),
-            "attempts": self.attempts,
-            "gpu_s": None if self.gpu_s is None else round(self.gpu_s, 2),
-            "log": self.where,
-            "replay": self.replay,
-        }
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard's name, as its task run has it, and its counts."""
-
-    name: str
-    total: int
-    done: int = 0
-    running: int = 0
-    failed: int = 0
-    before: int = 0
-    """Takes that were settled when this run began."""
-    skipped: int = 0
-    """Takes that are not wanted any more, because enough others of their shots have passed."""
-
-    @property
-    def settled(self) -> int:
-        """Takes of which nothing more is to come."""
-        return self.done + self.failed + self.skipped
-
-    @property
-    def state(self) -> str:
-        """done, failed (finished, with takes given up), running or waiting."""
-        if self.settled >= self.total:
-            return "failed" if self.failed else "done"
-        return "running" if self.running or self.settled > self.before else "waiting"
-
-    @property
-    def percent(self) -> float:
-        """How much of it is settled, 0 to 100."""
-        return 100.0 if not self.total else 100.0 * self.settled / self.total
-
-
-@dataclass(frozen=True)
-class Price:
-    """What GPU seconds cost. `gpu_hour` None: no money is shown."""
-
-    gpu_hour: float | None = None
-    currency: str = "USD"
-
-    def of(self, gpu_s: float) -> str:
-        """The price of some GPU seconds, or a dash."""
-        return "–" if self.gpu_hour is None else f"{gpu_s * self.gpu_hour / 3600:,.2f} {self.currency}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a job came to: figures as (name, value), shots and takes that people should look at, and a picture (PNG)."""
-
-    figures: Sequence[tuple[str, str]]
-    picture: bytes
-    look_at: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class JobView:
-    """All that the report says. Counts are takes; `gpu_s` has rendered, failed, duplicate and cached."""
-
-    job_id: str
-    store: str
-    state: str
-    takes: Mapping[str, int]
-    gpu_s: Mapping[str, float]
-    shards: Sequence[Shard] = ()
-    failures: Sequence[Failure] = ()
-    failures_total: int = 0
-    running: Sequence[str] = ()
-    posters: Sequence[tuple[str, bytes]] = ()
-    films: Sequence[tuple[str, str]] = ()
-    board: str | None = None
-    price: Price = field(default_factory=Price)
-    result: Result | None = None
-    eta_s: float | None = None
-    started: datetime | None = None
-    updated: datetime | None = None
-    error: str | None = None
-
-    @property
-    def percent(self) -> float:
-        """How much of the job is settled, 0 to 100."""
-        total = self.takes.get("total", 0)
-        settled = sum(self.takes.get(name, 0) for name in ("committed", "quarantined", "skipped"))
-        return 100.0 if not total else 100.0 * settled / total
 
 
 def slug(job_id: str) -> str:

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import pyarrow as pa
-
-from flows.artifacts import MOST_FAILURES, MOST_FILMS, MOST_POSTERS, Failure, JobView, Price, Result, Shard
+from flows.job_view import MOST_FAILURES, MOST_FILMS, MOST_POSTERS, Failure, JobView, Price, Result
 from flows.report import ExitCode
+from flows.shards import Shard
+from flows.wording import failure_of, running_line, take_name, takes_of
 
 MOST_EVENTS = 5000
 """Events kept for a reader that is behind; older ones are told as a count."""
@@ -256,94 +256,3 @@ class LiveJob:
         if self._pause is None or not pause:
             return "running" if self._pause is None else "pausing"
         return "paused" if pause.get("drained") else "pausing"
-
-
-def takes_of(status: Mapping[str, Any]) -> dict[str, int]:
-    """Counts as people read them, from a dispatcher's: there committed and cached are apart, here cached takes are
-    committed ones, as `rendered` + `cached` = `committed`.
-    """
-    counts = {name: int(value) for name, value in status.get("takes", {}).items()}
-    rendered, cached = counts.get("committed", 0), counts.get("cached", 0)
-    return {**counts, "committed": rendered + cached, "rendered": rendered, "cached": cached}
-
-
-def take_name(entry: Mapping[str, Any]) -> str:
-    """`show/shot_id take 2`, without the show where it is the default one."""
-    show = entry.get("show") or "default"
-    shot = str(entry.get("shot_id")) if show == "default" else f"{show}/{entry.get('shot_id')}"
-    return f"{shot} take {entry.get('take', 1)}"
-
-
-def running_line(entry: Mapping[str, Any]) -> str:
-    """A take at work: its name, and how many of its steps are done."""
-    steps = f" · step {entry.get('step', 0)} of {entry['steps']}" if entry.get("steps") else ""
-    gang = f" · gang {entry['gang']}" if entry.get("gang") is not None else ""
-    return f"{take_name(entry)}{steps}{gang}"
-
-
-def failure_of(event: Mapping[str, Any]) -> Failure:
-    """A quarantine, from the dispatcher's event or the record in the store."""
-    return Failure(
-        what=take_name(event),
-        error=str(event.get("error_class") or "internal"),
-        message=str(event.get("message") or ""),
-        where=str(event.get("log") or ""),
-        attempts=event.get("attempt"),
-        gpu_s=event.get("gpu_s"),
-        replay=str(event.get("replay") or ""),
-    )
-
-
-def refused_row(refusal: Any) -> Failure:
-    """A refused row of the catalog (`catalogs.Refusal`)."""
-    return Failure(
-        what=f"row {refusal.row}",
-        error="refused",
-        message=f"{refusal.column} = {refusal.value}; legal: {refusal.legal}",
-    )
-
-
-def shards_of(
-    takes: pa.Table,
-    settled: frozenset[tuple[str, str, int]] = frozenset(),
-    skipped: frozenset[tuple[str, str, int]] = frozenset(),
-) -> dict[int, Shard]:
-    """The shards of a plan that have something to render, by number.
-
-    Args:
-        takes: a plan's takes: show, shot_id, take, shard, cached (of this moment).
-        settled: takes given up in the newest round, as (show, shot_id, take).
-        skipped: takes that are not wanted any more.
-    """
-    columns = takes.select(["show", "shot_id", "take", "shard", "cached"])
-    shots: dict[int, tuple[str, str]] = {}
-    counts: dict[int, list[int]] = {}
-    for batch in columns.to_batches(max_chunksize=65536):
-        for show, shot, take, shard, cached in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            first, _ = shots.get(shard, (shot, shot))
-            shots[shard] = (first, shot)
-            known = counts.setdefault(shard, [0, 0, 0, 0])
-            known[0] += 1
-            known[1] += bool(cached)
-            known[2] += not cached and (show, shot, take) in settled
-            known[3] += not cached and (show, shot, take) in skipped
-    digits = max(3, len(str(max(counts, default=0))))
-    return {
-        n: Shard(
-            _shard_name(n, digits, shots[n], total),
-            total,
-            done=done,
-            failed=failed,
-            before=done + failed + spared,
-            skipped=spared,
-        )
-        for n, (total, done, failed, spared) in sorted(counts.items())
-        if done + failed + spared < total
-    }
-
-
-def _shard_name(number: int, digits: int, ends: tuple[str, str], total: int) -> str:
-    first, last = ends
-    # ASCII only: the timeline's font has no dots of other kinds, and leaves them out.
-    names = first if first == last else f"{first} .. {last}"
-    return f"{number:0{digits}d}: {names} ({total})"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flows.artifacts import Price
+from flows.job_view import Price
 from flows.manifest import count, put_manifest
 from flows.views import board_takes, put_contact_sheet
 from infra.store import layout

@@ -12,18 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.artifacts import (
-    Shard,
-    cost_line,
-    failure_rows,
-    failures_line,
-    progress_line,
-    report_markdown,
-    sheet_markdown,
-    slug,
-)
+from flows.artifacts import cost_line, failure_rows, failures_line, progress_line, report_markdown, sheet_markdown, slug
 from flows.embedded import Api
-from flows.live import LiveJob, take_name
+from flows.live import LiveJob
+from flows.shards import Shard
+from flows.wording import take_name
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient

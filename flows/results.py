@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flows.artifacts import Price, Result
 from flows.costs import JobCosts, Rate, TakeResult, UsedBy, job_costs
+from flows.job_view import Price, Result
 from flows.markdown import duration
 from flows.trace import RunTrace, read_trace
 

@@ -15,16 +15,18 @@ import pyarrow.compute as pc
 from flows.accounts import BOOKS, Books, books_of, gpu_seconds, price_of, report, takes_of_run
 from flows.at_work import noted
 from flows.farm import OnStatus, RenderOptions, render_on_farm
-from flows.live import LiveJob, Outcome, failure_of, refused_row, shards_of, take_name
+from flows.live import LiveJob, Outcome
 from flows.manifest import TakeKey, quarantine_records
 from flows.outputs import Outputs, PosterFeed, Refresher, board_url
 from flows.pausing import StorePause, clear_pause
 from flows.report import ExitCode, GpuSeconds, JobReport, Takes
 from flows.results import outcome_of
+from flows.shards import shards_of
 from flows.signals import StopSignals
 from flows.tenure import Followed, Tenure, acquire_or_follow
 from flows.trace import Trace, read_trace
 from flows.verbs.failure import Failure
+from flows.wording import failure_of, refused_row, take_name
 from infra.store.errors import StoreError, StoreUnavailable
 from infra.store.lease import Lease, LeaseInfo, State
 

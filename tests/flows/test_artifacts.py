@@ -13,13 +13,8 @@ import pytest
 from PIL import Image
 
 from flows.artifacts import (
-    MOST_FAILURES,
     MOST_POSTER_BYTES,
     MOST_SHARDS_IN_CHART,
-    Failure,
-    JobView,
-    Price,
-    Shard,
     cost_line,
     failure_rows,
     failures_line,
@@ -27,10 +22,12 @@ from flows.artifacts import (
     report_markdown,
     slug,
 )
-from flows.live import LiveJob, Outcome, shards_of
+from flows.job_view import MOST_FAILURES, Failure, JobView, Price
+from flows.live import LiveJob, Outcome
 from flows.markdown import cell, code, link, md
 from flows.page import REQUESTS_PER_S, Pace, shard_pace
 from flows.report import ExitCode
+from flows.shards import Shard, shards_of
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 VIEW = JobView(

@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from flows.artifacts import Price, Shard, slug
+from flows.artifacts import slug
 from flows.farm import ended
+from flows.job_view import Price
 from flows.live import LiveJob
 from flows.report import ExitCode
 from flows.server import prefect_api
+from flows.shards import Shard
 from flows.view import FlowView
 from infra.settings import PrefectSettings
 from tests.flows.api import Prefect, eventually

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from flows.artifacts import JobView, report_markdown
+from flows.artifacts import report_markdown
 from flows.costs import Rate, TakeResult, estimates_of, job_costs
+from flows.job_view import JobView
 from flows.manifest import make_manifest
 from flows.result_picture import HEIGHT, WIDTH, result_png
 from flows.results import page_result, results
