@@ -15,7 +15,7 @@ from model.training.run import STOPPED
 
 WORDS = [
     *("--autoencoder-steps", "6", "--clips", "4", "--stills", "6"),
-    *("--measure", "1", "--transformer-steps", "4", "--threads", "1"),
+    *("--measure", "1", "--reading-steps", "3", "--transformer-steps", "4", "--threads", "1"),
 ]
 
 
