@@ -7,6 +7,7 @@ with connect(settings.ray.address) as farm:
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.handle import FarmGone, Job, call
+from actors.heads import HeadWatch
 from actors.job import NAMESPACE, JobSpec
 from actors.pool import POOL_NAME, PoolActor
 
@@ -125,12 +127,18 @@ class Connection:
     def __init__(self, *, started: bool, thread: ThreadPoolExecutor | None = None) -> None:
         self._started, self._thread = started, thread
         self._jobs: list[Job] = []
+        self._head = HeadWatch(self.address)
         self.pool = _pool()
 
     @property
     def address(self) -> str:
         """host:port of the cluster, for others to join."""
         return str(ray.get_runtime_context().gcs_address)
+
+    @property
+    def lost(self) -> str | None:
+        """Why the cluster counts as gone: its head does not answer any more. None as long as it does."""
+        return self._head.lost
 
     def submit(self, spec: JobSpec) -> Job:
         """Starts a job and its heartbeat. Raises PlacementImpossible, JobRefused, FarmGone, ValueError."""
@@ -156,7 +164,10 @@ class Connection:
     def close(self) -> None:
         """Closes the jobs of this connection and leaves the cluster; one that was started here ends."""
         self.close_jobs()
-        if self._started and ray.is_initialized():
+        self._head.close()
+        if self.lost:  # Ray would wait for its head, now or when Python ends, and then end the process by itself
+            atexit.unregister(ray.shutdown)
+        elif self._started and ray.is_initialized():
             ray.shutdown()
         if self._thread is not None:
             self._thread.shutdown()

@@ -129,6 +129,8 @@ class Job:
         if self._ended.is_set():
             return
         self._ended.set()
+        if self._connection.lost:  # the heart may hang in a call to it, and so would this
+            return
         self._heart.join(timeout=CALL_S)
         if not ray.is_initialized():
             return
@@ -145,8 +147,8 @@ class Job:
 
     def _ask(self, verb: str, *args: Any) -> Any:
         """Calls the dispatcher; None while there is none."""
-        if self._gone:
-            raise FarmGone(self._gone)
+        if why := self._gone or self._connection.lost:
+            raise FarmGone(why)
         for _ in range(2):
             try:
                 if self._dispatcher is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 
 from actors import handle
 from actors.handle import FarmGone, Job
+from actors.heads import HeadWatch
 from actors.job import JobSpec
 from tests.actors.farm import eventually
 
@@ -69,6 +72,7 @@ class Connection:
     pool: Pool
     failures: int = 0
     revived: int = 0
+    lost: str | None = None
 
     def revive(self) -> None:
         self.revived += 1
@@ -128,3 +132,24 @@ def test_a_pool_that_dies_again_and_again_is_given_up_and_said_to_be(submit: Cal
     eventually(gone)
     assert connection.pool.submitted == 4
     job.close()
+
+
+def test_a_job_whose_clusters_head_has_gone_is_given_up_at_once(submit: Callable[[Connection], Job]) -> None:
+    connection = Connection(Pool())
+    job = submit(connection)
+    assert job.status()["state"] == "running"
+    connection.lost = "the head does not answer"
+    with pytest.raises(FarmGone, match="the head does not answer"):
+        job.wait(poll_s=0.01)
+    began = time.monotonic()
+    job.close()
+    assert time.monotonic() - began < 5.0, "nobody is waited for who would never answer"
+
+
+def test_a_head_counts_as_lost_when_it_has_been_silent_for_long_enough() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        watch = HeadWatch(f"127.0.0.1:{server.getsockname()[1]}", patience_s=0.5, look_s=0.05)
+        time.sleep(1.0)
+        assert watch.lost is None
+    assert "has not answered for" in str(eventually(lambda: watch.lost))
+    watch.close()
