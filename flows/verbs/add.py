@@ -28,7 +28,7 @@ def add(
     """Add whole shots to a job that runs or has ended: those of a catalog that the job does not have yet."""
     from flows.adding import add_shots
     from flows.verbs.failure import naming
-    from flows.verbs.ledger import choose_job, open_for_reading
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)

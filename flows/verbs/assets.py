@@ -11,7 +11,7 @@ import typer
 from flows.report import FORMAT, ExitCode
 from flows.verbs.console import Output
 from flows.verbs.failure import Failure, half_done
-from flows.verbs.options import Config, Json, Quiet, Store, Verbose, check_id
+from flows.verbs.options import Config, Json, OnlyShots, OnlyShow, Quiet, Store, Verbose, check_id
 from flows.verbs.progress import Counted
 from flows.verbs.words import plural, size
 
@@ -39,12 +39,8 @@ def assets(
             "--job", help="Takes of this job alone; else of the whole store.", metavar="ID", callback=check_id
         ),
     ] = None,
-    show: Annotated[
-        str | None, typer.Option("--show", help="Shots of this show alone.", metavar="NAME", callback=check_id)
-    ] = None,
-    shot: Annotated[
-        list[str] | None, typer.Option("--shot", help="This shot; may be given again.", metavar="SHOT_ID")
-    ] = None,
+    show: OnlyShow = None,
+    shot: OnlyShots = None,
     kind: Annotated[list[AssetKind] | None, typer.Option("--kind", help="What to make; all three if left out.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Of every finished take, not of the chosen ones alone.")] = False,
     config: Config = None,
@@ -53,7 +49,7 @@ def assets(
     verbose: Verbose = 0,
 ) -> int:
     """Make mattes, motion tracks and versions with a blurred background of the chosen takes; what is there stays."""
-    from flows.verbs.ledger import choose_job, open_for_reading
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.assets import AssetFailed, AssetMaker
     from infra.provenance import ready
     from infra.scratch import Scratch

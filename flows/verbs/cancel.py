@@ -38,7 +38,8 @@ def cancel(
     verbose: Verbose = 0,
 ) -> int:
     """Stop a running job, from any machine. What is committed stays; the same render command goes on later."""
-    from flows.verbs.ledger import Ledger, choose_job, open_for_reading
+    from flows.verbs.ledger import Ledger
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
     from infra.store.lease import owner_is_gone, read_lease
 

@@ -11,7 +11,7 @@ import typer
 from flows.report import FORMAT, ExitCode
 from flows.verbs.console import Output
 from flows.verbs.failure import Failure
-from flows.verbs.options import OUTPUT, Config, Json, Quiet, Store, Verbose, check_id
+from flows.verbs.options import OUTPUT, WHAT, Config, Json, OnlyShow, PeopleOnly, Quiet, Store, Verbose, check_id
 from flows.verbs.words import plural, seconds, size
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from infra.cut.timeline import Timeline
     from infra.store import Store as OpenStore
 
-WHAT, JOINS, FORM, TITLES, SOUND = "What", "Joins", "The film's form", "Titles", "Sound"
+JOINS, FORM, TITLES, SOUND = "Joins", "The film's form", "Titles", "Sound"
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 MOST_SHOWN = 200
 
@@ -42,22 +42,14 @@ def cut(
             callback=check_id, rich_help_panel=WHAT,
         ),
     ] = None,
-    show: Annotated[
-        str | None,
-        typer.Option(
-            "--show", help="Shots of this show only.", metavar="SHOW", callback=check_id, rich_help_panel=WHAT
-        ),
-    ] = None,
+    show: OnlyShow = None,
     timeline: Annotated[
         Path | None, _file("--timeline", "A timeline: .otio, .edl, or a cut sheet in .toml.", "FILE", WHAT)
     ] = None,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out shots without a chosen take.", rich_help_panel=WHAT)
     ] = False,
-    people_only: Annotated[
-        bool,
-        typer.Option("--people-only", help="Only takes that people chose; none by the rule.", rich_help_panel=WHAT),
-    ] = False,
+    people_only: PeopleOnly = False,
     handles: Annotated[
         int, typer.Option("--handles", help="Frames to keep out of the film at both ends of each take.", min=0,
                           metavar="FRAMES", rich_help_panel=JOINS),
@@ -151,7 +143,7 @@ def cut(
 ) -> int:  # fmt: skip
     """Stitch chosen takes, or a timeline of takes, into one film: exact to the frame, without rendering anything."""
     from flows.verbs import cutting
-    from flows.verbs.ledger import open_for_reading
+    from flows.verbs.target import open_for_reading
     from infra.cut.errors import CutError
     from infra.settings import Settings
 

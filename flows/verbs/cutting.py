@@ -13,8 +13,8 @@ from typing import Any, Literal
 from flows.report import ExitCode
 from flows.verbs.console import Output
 from flows.verbs.failure import Failure, half_done
-from flows.verbs.ledger import choose_job
 from flows.verbs.progress import Counted
+from flows.verbs.target import choose_job
 from infra.cut import assemble, edl, otio, publishing, sheet
 from infra.cut.asked import Asked, Time, card_of
 from infra.cut.errors import BadAudio, BadTimeline, CutError, FilmDiffers

@@ -13,7 +13,20 @@ import typer
 from flows.report import FORMAT, ExitCode
 from flows.verbs.console import Output
 from flows.verbs.failure import Failure, half_done
-from flows.verbs.options import OUTPUT, Address, Config, Json, Quiet, Store, Verbose, check_id
+from flows.verbs.options import (
+    OUTPUT,
+    WHAT,
+    Address,
+    Config,
+    Json,
+    OnlyShots,
+    OnlyShow,
+    PeopleOnly,
+    Quiet,
+    Store,
+    Verbose,
+    check_id,
+)
 from flows.verbs.progress import Counted
 from flows.verbs.words import plural, size
 
@@ -25,7 +38,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
     from infra.store import Store as OpenStore
 
-WHAT, SOUND = "What", "Sound and captions"
+SOUND = "Sound and captions"
 MOST_SHOWN = 200
 RAY = "ray"
 
@@ -42,18 +55,9 @@ def deliver(
         typer.Option("--cut", help="This cut, in place of takes.", metavar="NAME", callback=check_id,
                      rich_help_panel=WHAT),
     ] = None,
-    show: Annotated[
-        str | None, typer.Option("--show", help="Shots of this show only.", metavar="NAME", callback=check_id,
-                                 rich_help_panel=WHAT),
-    ] = None,
-    shot: Annotated[
-        list[str] | None, typer.Option("--shot", help="This shot; may be given again.", metavar="SHOT_ID",
-                                       rich_help_panel=WHAT),
-    ] = None,
-    people_only: Annotated[
-        bool, typer.Option("--people-only", help="Only takes that people chose; none by the rule.",
-                           rich_help_panel=WHAT),
-    ] = False,
+    show: OnlyShow = None,
+    shot: OnlyShots = None,
+    people_only: PeopleOnly = False,
     profile: Annotated[
         list[str] | None,
         typer.Option("--profile", "-p", help="A destination; may be given again. If left out: the row's own "
@@ -100,7 +104,7 @@ def deliver(
     verbose: Verbose = 0,
 ) -> int:  # fmt: skip
     """Make deliverables by profile; each is probed against its profile, and refused if it differs."""
-    from flows.verbs.ledger import open_for_reading
+    from flows.verbs.target import open_for_reading
     from infra.deliver.errors import DeliverError
     from infra.deliver.tool import Tools, lacking
     from infra.settings import Settings
@@ -151,7 +155,7 @@ def _items(
     store: OpenStore, job: str | None, cut: str | None, show: str | None, shots: list[str] | None, people_only: bool
 ) -> tuple[list[Item], list[dict[str, str]]]:
     """What is to be delivered, and shots of which nothing can be."""
-    from flows.verbs.ledger import choose_job
+    from flows.verbs.target import choose_job
     from infra.deliver.orders import cut_item, take_item
     from infra.store.additions import read_takes
     from infra.store.selection import choose

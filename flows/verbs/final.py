@@ -42,9 +42,9 @@ def final(
 ) -> int:
     """Render the chosen takes of a draft again: same number, same seed, full size, all steps, as a job of its own."""
     from flows.drafting import finals_of
-    from flows.verbs.ledger import open_for_reading
     from flows.verbs.plan import replan
     from flows.verbs.render import render_planned
+    from flows.verbs.target import open_for_reading
     from infra.settings import Settings
     from infra.store.jobs import put_plan
 
@@ -74,7 +74,7 @@ def final(
 
 def _choose_draft(store: OpenStore, job_id: str | None) -> str:
     """The draft that was asked for, else the newest one."""
-    from flows.verbs.ledger import choose_job, newest
+    from flows.verbs.target import choose_job, newest
     from infra.store.finals import is_draft
     from infra.store.jobs import list_jobs
 

@@ -11,7 +11,7 @@ import typer
 from flows.report import FORMAT, ExitCode
 from flows.verbs.console import Output
 from flows.verbs.failure import Failure, half_done
-from flows.verbs.options import Config, Json, Quiet, Store, Verbose, check_id
+from flows.verbs.options import Config, DryRun, Json, Quiet, Store, Verbose, check_id
 from flows.verbs.progress import Counted
 from flows.verbs.words import plural, size
 
@@ -26,14 +26,14 @@ def forget(
     store: Store,
     show: Annotated[str, typer.Option("--show", help="The show to remove.", metavar="NAME", callback=check_id)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would go, and write nothing.")] = False,
+    dry_run: DryRun = False,
     config: Config = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> int:
     """Remove a show for good: its commits first, then its films, posters, logs, decisions and jobs."""
-    from flows.verbs.ledger import open_for_reading
+    from flows.verbs.target import open_for_reading
     from infra.settings import Settings
     from infra.store.forget import forget as forget_show
 

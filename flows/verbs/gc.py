@@ -10,7 +10,7 @@ import typer
 from flows.report import FORMAT, ExitCode
 from flows.verbs.console import Output
 from flows.verbs.failure import half_done
-from flows.verbs.options import Config, Json, Quiet, Store, Verbose
+from flows.verbs.options import Config, DryRun, Json, Quiet, Store, Verbose
 from flows.verbs.progress import Counted
 from flows.verbs.words import plural, seconds, size
 
@@ -22,7 +22,7 @@ MOST_SHOWN = 200
 
 def gc(
     store: Store,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would go, and write nothing.")] = False,
+    dry_run: DryRun = False,
     older_than: Annotated[
         float | None,
         typer.Option(
@@ -39,7 +39,7 @@ def gc(
     verbose: Verbose = 0,
 ) -> int:
     """Remove orphans that are older than the longest lease: films without a commit, temporaries, settled pieces."""
-    from flows.verbs.ledger import open_for_reading
+    from flows.verbs.target import open_for_reading
     from infra.settings import Settings
     from infra.store.gc import collect
 

@@ -15,7 +15,8 @@ _UNKNOWN = {
 
 def jobs(store: Store, config: Config = None, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = 0) -> int:
     """The jobs of a store, the newest last: state and counts."""
-    from flows.verbs.ledger import Ledger, open_for_reading
+    from flows.verbs.ledger import Ledger
+    from flows.verbs.target import open_for_reading
     from infra.settings import Settings
     from infra.store.commits import committed_keys
     from infra.store.errors import Damaged

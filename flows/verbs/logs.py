@@ -74,7 +74,7 @@ def logs(
     verbose: Verbose = 0,
 ) -> int:
     """List the logs of takes; with --shot, print them."""
-    from flows.verbs.ledger import choose_job, open_for_reading
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)

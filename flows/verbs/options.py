@@ -19,7 +19,7 @@ def check_id(value: str | None) -> str | None:
     return value
 
 
-SELECT, FARM, SHOT, OUTPUT = "Which", "Farm", "One shot (with --prompt)", "Output"
+SELECT, WHAT, FARM, SHOT, OUTPUT = "Which", "What", "Farm", "One shot (with --prompt)", "Output"
 
 Store = Annotated[
     str, typer.Argument(help="The store: a folder or any fsspec URL, such as s3://bucket/prefix.", metavar="STORE")
@@ -88,6 +88,19 @@ Budget = Annotated[
     float | None,
     typer.Option("--budget", help="GPU seconds this job may use; then it stops with 3.", min=0.0, metavar="GPU_S"),
 ]
+OnlyShow = Annotated[
+    str | None,
+    typer.Option("--show", help="Shots of this show only.", metavar="SHOW", callback=check_id, rich_help_panel=WHAT),
+]
+OnlyShots = Annotated[
+    list[str] | None,
+    typer.Option("--shot", help="This shot; may be given again.", metavar="SHOT_ID", rich_help_panel=WHAT),
+]
+PeopleOnly = Annotated[
+    bool,
+    typer.Option("--people-only", help="Only takes that people chose; none by the rule.", rich_help_panel=WHAT),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would go, and write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[

@@ -30,7 +30,8 @@ def pause(
 ) -> int:
     """Pause a running job, from any machine: its gangs are freed. `rushes resume` lets it go on."""
     from flows.pausing import pause_state, put_pause
-    from flows.verbs.ledger import Ledger, choose_job, open_for_reading
+    from flows.verbs.ledger import Ledger
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
     from infra.store.lease import LeaseInfo, owner_is_gone, read_lease
 

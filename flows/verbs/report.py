@@ -34,7 +34,8 @@ def report(
     from flows.costs import Rate
     from flows.manifest import make_manifest
     from flows.results import results
-    from flows.verbs.ledger import Ledger, choose_job, open_for_reading
+    from flows.verbs.ledger import Ledger
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)

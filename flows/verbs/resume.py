@@ -27,7 +27,8 @@ def resume(
 ) -> int:
     """Let a paused job go on, from any machine."""
     from flows.pausing import clear_pause, pause_state
-    from flows.verbs.ledger import Ledger, choose_job, open_for_reading
+    from flows.verbs.ledger import Ledger
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
     from infra.store.lease import LeaseInfo, read_lease
 

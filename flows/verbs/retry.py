@@ -32,9 +32,10 @@ def retry(
     verbose: Verbose = 0,
 ) -> int:
     """A new round for quarantined takes: they are pending again, and rendered."""
-    from flows.verbs.ledger import Ledger, choose_job, open_for_reading
+    from flows.verbs.ledger import Ledger
     from flows.verbs.plan import replan
     from flows.verbs.render import render_planned
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
     from infra.store.jobs import open_round
 

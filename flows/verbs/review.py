@@ -73,7 +73,7 @@ def review(
     verbose: Verbose = 0,
 ) -> int:
     """Look at takes in the browser, approve, reject, ask for others. Stops with Ctrl-C."""
-    from flows.verbs.ledger import choose_job, open_for_reading
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
 
     if token is not None and not TOKEN.fullmatch(token):

@@ -77,7 +77,7 @@ def select(
     from flows.retakes import set_priority
     from flows.review.choosing import queue_forgotten
     from flows.review.shots import JobTakes
-    from flows.verbs.ledger import choose_job, open_for_reading
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
 
     asked = _asked(

@@ -21,7 +21,8 @@ def status(
     verbose: Verbose = 0,
 ) -> int:
     """How far a job is, what failed, what it cost. 0 whenever it could be told; the job's exit code is in --json."""
-    from flows.verbs.ledger import Ledger, choose_job, open_for_reading
+    from flows.verbs.ledger import Ledger
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.settings import Settings
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)

@@ -43,7 +43,7 @@ def verify(
     verbose: Verbose = 0,
 ) -> int:
     """Audit every commit, cut, deliverable and asset: its files are there, are what it says, and play. 1 if not."""
-    from flows.verbs.ledger import choose_job, open_for_reading
+    from flows.verbs.target import choose_job, open_for_reading
     from infra.media import probe
     from infra.scratch import Scratch
     from infra.settings import Settings
