@@ -13,7 +13,7 @@ from flows.report import STATES, ExitCode, GpuSeconds, JobReport, Takes
 
 if TYPE_CHECKING:
     from flows.live import LiveJob
-    from flows.verbs.plan import Planned
+    from flows.planned import Planned
     from infra.settings import Settings
     from infra.store.lease import LeaseInfo
 

@@ -17,7 +17,7 @@ from infra.store.jobs import current_round
 
 if TYPE_CHECKING:
     from actors.job import JobSpec
-    from flows.verbs.plan import Planned
+    from flows.planned import Planned
     from infra.settings import Settings
 
 POLL_S = 0.5

@@ -24,7 +24,7 @@ from flows.view import FlowView
 
 if TYPE_CHECKING:
     from flows.manifest import Counts
-    from flows.verbs.plan import Planned
+    from flows.planned import Planned
     from infra.settings import Settings
     from infra.store import Store
 

@@ -31,7 +31,7 @@ from infra.store.errors import StoreError, StoreUnavailable
 from infra.store.lease import Lease, LeaseInfo, State
 
 if TYPE_CHECKING:
-    from flows.verbs.plan import Planned
+    from flows.planned import Planned
     from infra.settings import Settings
 
 log = logging.getLogger("rushes.render")

@@ -37,7 +37,7 @@ from flows.watch import watch
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
-    from flows.verbs.plan import Planned
+    from flows.planned import Planned
     from infra.settings import Settings
 
 

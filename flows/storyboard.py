@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import State
 
-    from flows.verbs.plan import Planned
+    from flows.planned import Planned
     from infra.store.storyboard import Waiting
 
 log = logging.getLogger("rushes.storyboard")

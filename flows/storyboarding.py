@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flows.planned import Part, Planned
 from flows.verbs.failure import Failure
-from flows.verbs.plan import Part, Planned, make_plan
+from flows.verbs.plan import make_plan
 
 if TYPE_CHECKING:
     from infra.settings import Settings

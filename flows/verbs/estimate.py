@@ -11,7 +11,7 @@ from flows.verbs.console import Output
 from flows.verbs.words import money, plural, seconds
 
 if TYPE_CHECKING:
-    from flows.verbs.plan import Planned
+    from flows.planned import Planned
     from infra.settings import Settings
 
 MOST_SHAPES = 20

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flows.planned import Part, Planned, cached_count
+from flows.planned import Part, Planned
 from flows.report import ExitCode, GpuSeconds, JobReport, refusal_dict
 from flows.verbs.console import Output
 from flows.verbs.enhancing import load_enhancer
@@ -17,17 +17,13 @@ from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import MOST_REFUSED_KEPT, Origin, shown_url
 from flows.verbs.request import Request
 from flows.verbs.source import catalog_file, input_digests, job_id_of, opened, storage_options
+from flows.verbs.standing import committed, quarantined, with_added, with_linked
 from flows.verbs.words import plural
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from catalogs import Plan
     from catalogs.reading import Batch
     from infra.settings import Settings
     from infra.store import Store
-
-__all__ = ["MODEL_DEFAULTS", "Part", "Planned", "cached_count", "make_plan", "plan_request", "replan", "run"]
 
 MODEL_DEFAULTS = ("width", "height", "frames", "fps", "steps", "guidance_scale", "negative_prompt")
 """Facts of a model that fill in what a row leaves open, and so enter its keys."""
@@ -110,12 +106,12 @@ def make_plan(
             return rows if part is None else part.rows(rows)
 
         size = Draft(settings.draft.scale, settings.draft.steps) if draft else None
-        planned = whole(shots(), done=_committed(store), draft=size)
-        full = whole(shots(), done=_committed(store)) if draft else None
+        planned = whole(shots(), done=committed(store), draft=size)
+        full = whole(shots(), done=committed(store)) if draft else None
     finals = None
     if full is not None:
         planned, finals = matched(planned, full)
-    planned = replace(planned, takes=_with_linked(store, planned.takes, facts))
+    planned = replace(planned, takes=with_linked(store, planned.takes, facts))
     if strict and planned.refused:
         raise Failure(
             f"{plural(len(planned.refused), 'row')} of {catalog or 'the prompt'} refused, and --strict was given",
@@ -147,7 +143,7 @@ def make_plan(
         refused_total=len(planned.refused),
     )
     first = origin.attach(planned.takes)
-    takes = _with_additions(store, job_id, first, facts)
+    takes = with_added(store, job_id, first, facts)
     planned = replace(planned, takes=first if takes is None else takes)
     return Planned(
         plan=planned,
@@ -155,7 +151,7 @@ def make_plan(
         store=store,
         facts=facts,
         origin=origin,
-        quarantined=_quarantined(store, job_id, planned),
+        quarantined=quarantined(store, job_id, planned),
         first=None if takes is None else first,
         finals=None if finals is None else origin.attach(finals),
     )
@@ -185,12 +181,12 @@ def replan(store: Store, job_id: str, settings: Settings) -> Planned:
     facts = read_facts(origin.model, storage_options=storage_options(origin.model, settings.store))
     if facts["digest"] != origin.options.get("model"):
         raise Failure(f"the model {origin.model} has changed since {job_id} was planned", hint=again)
-    standing = pa.array(list(_committed(store)), pa.string())
+    standing = pa.array(list(committed(store)), pa.string())
     cached = pc.is_in(takes["spec_key"], value_set=standing)
-    takes = _with_linked(store, takes.set_column(takes.column_names.index("cached"), "cached", cached), facts)
+    takes = with_linked(store, takes.set_column(takes.column_names.index("cached"), "cached", cached), facts)
     refused = [Refusal(**row) for row in origin.refused]
     plan = Plan(takes, SHARD_SCHEMA.empty_table(), Cost(), refused, origin.rows_total)
-    return Planned(plan, job_id, store, facts, origin, _quarantined(store, job_id, plan), first)
+    return Planned(plan, job_id, store, facts, origin, quarantined(store, job_id, plan), first)
 
 
 def run(request: Request, output: Output) -> int:
@@ -242,62 +238,3 @@ def plan_request(request: Request, settings: Settings) -> Planned:
         preset=request.preset,
         draft=request.draft,
     )
-
-
-def _committed(store: Store) -> Iterator[str]:
-    """spec_keys with a commit, from a listing. One at a time: the names of a million are not held as text."""
-    from infra.store import layout
-
-    for found in store.list(layout.COMMITS):
-        if (key := layout.parse_commit_path(found.path)) is not None:
-            yield key
-
-
-def _with_additions(store: Store, job_id: str, takes: pa.Table, facts: Mapping[str, Any]) -> pa.Table | None:
-    """The takes with what was added to the job since it was planned; None where nothing was."""
-    from infra.store.additions import list_additions, with_additions
-
-    if not list_additions(store, job_id):
-        return None
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    more = with_additions(store, job_id, takes)
-    new = more.slice(takes.num_rows)
-    # Few are added, and their commits are looked up; of the others it is known.
-    keys = [key for key in new["spec_key"].to_pylist() if key is not None]
-    standing = pa.array(sorted(set(keys) & set(_committed(store))) if keys else [], pa.string())
-    cached = pa.chunked_array([*takes["cached"].chunks, *pc.is_in(new["spec_key"], value_set=standing).chunks])
-    return _with_linked(store, more.set_column(more.column_names.index("cached"), "cached", cached), facts)
-
-
-def _with_linked(store: Store, takes: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
-    """The takes, `cached` also where one stands whose key the plan leaves open because it starts from another's."""
-    from actors.chains import Chains
-    from actors.found import find_linked
-
-    chains = Chains(takes)
-    if not chains.any:
-        return takes
-    import pyarrow as pa
-
-    cached = takes["cached"].to_numpy().copy()
-    standing = {take: takes["spec_key"][take].as_py() for take in cached.nonzero()[0].tolist() if chains.awaited(take)}
-    committed = set(_committed(store))
-    cached[list(find_linked(store, takes, chains, standing, committed.__contains__, facts))] = True
-    return takes.set_column(takes.column_names.index("cached"), "cached", pa.array(cached))
-
-
-def _quarantined(store: Store, job_id: str, plan: Plan) -> frozenset[tuple[str, str, int]]:
-    """Takes of the plan given up in the job's newest round. One that has been committed since is not among them."""
-    import pyarrow.compute as pc
-
-    from infra.store.jobs import quarantined
-
-    found = {tuple(take) for take in quarantined(store, job_id)}
-    if not found:
-        return frozenset()
-    pending = plan.takes.select(["show", "shot_id", "take", "cached"])
-    pending = pending.filter(pc.invert(pending["cached"]))
-    keys = zip(*(pending[name].to_pylist() for name in ("show", "shot_id", "take")), strict=True)
-    return frozenset(key for key in keys if key in found)

@@ -39,7 +39,7 @@ from flows.verbs.request import Request, shot_of
 from flows.verbs.words import money, plural, seconds
 
 if TYPE_CHECKING:
-    from flows.verbs.plan import Planned
+    from flows.planned import Planned
     from infra.settings import Settings
 
 

@@ -34,8 +34,8 @@ from flows.verbs.options import (
 from flows.verbs.words import plural
 
 if TYPE_CHECKING:
+    from flows.planned import Planned
     from flows.storyboarding import Asked, Look
-    from flows.verbs.plan import Planned
     from infra.settings import Settings
     from infra.store.storyboard import Waiting
 

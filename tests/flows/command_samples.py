@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.command import main
-from flows.verbs.plan import Planned, make_plan
+from flows.planned import Planned
+from flows.verbs.plan import make_plan
 from infra.settings import Settings
 from infra.store import Store
 from infra.store.commits import publish

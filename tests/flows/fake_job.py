@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from catalogs import plan, read
 from flows.command import leave
 from flows.manifest import quarantine_records
+from flows.planned import Planned
 from flows.render import RenderOptions, run_job
 from flows.report import JobReport
 from flows.verbs.origin import Origin
-from flows.verbs.plan import Planned
 from infra.settings import Settings
 from infra.store import open_store
 from infra.store.commits import committed_keys

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows.verbs.plan import Planned
+from flows.planned import Planned
 from infra.store import Store, layout, open_store
 from infra.store.commits import committed_keys
 from infra.store.forget import ShowInUse, ShowUnknown, forget

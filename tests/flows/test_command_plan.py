@@ -20,9 +20,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from catalogs import CatalogError
+from flows.planned import Planned
 from flows.verbs.failure import Failure
 from flows.verbs.origin import Origin, shown_url
-from flows.verbs.plan import Planned, make_plan, replan
+from flows.verbs.plan import make_plan, replan
 from flows.verbs.request import shot_of
 from flows.verbs.source import job_id_of
 from infra.settings import Settings

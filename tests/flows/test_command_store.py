@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flows.planned import Planned
 from flows.report import STATES, ExitCode
 from flows.verbs.cancel import cancel_path, cancel_requested
 from flows.verbs.ledger import Ledger
-from flows.verbs.plan import Planned
 from infra.media import encode_film
 from infra.store import layout, open_store
 from infra.store.jobs import current_round

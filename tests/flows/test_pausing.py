@@ -25,8 +25,8 @@ from flows.pausing import (
     put_pause,
     read_pause,
 )
+from flows.planned import Planned
 from flows.tenure import Tenure
-from flows.verbs.plan import Planned
 from flows.watch import _look_at_own_state
 from infra.settings import Settings
 from infra.store import Store, open_store

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.verbs.plan import Planned, make_plan
+from flows.planned import Planned
+from flows.verbs.plan import make_plan
 from infra.media import encode_film, poster
 from infra.settings import Settings
 from infra.store import layout

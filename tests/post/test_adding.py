@@ -10,7 +10,8 @@ import pytest
 
 from actors.job import JobSpec
 from actors.orders import Ledger as FarmLedger
-from flows.verbs.plan import Planned, make_plan, replan
+from flows.planned import Planned
+from flows.verbs.plan import make_plan, replan
 from infra.settings import Settings
 from infra.store import layout
 from infra.store.additions import list_additions, read_takes

@@ -10,8 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.at_work import MOST, at_work, noted
+from flows.planned import Planned
 from flows.review.server import make_app
-from flows.verbs.plan import Planned
 from infra.settings import Settings
 from infra.store.jobs import read_manifest
 from infra.store.lease import Lease

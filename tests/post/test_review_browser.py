@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import uvicorn
 
+from flows.planned import Planned
 from flows.review.server import make_app
-from flows.verbs.plan import Planned
 from infra.settings import Settings
 from infra.store.additions import read_takes
 from infra.store.decisions import give_verdict, read_decision

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from flows.verbs.plan import Planned
+from flows.planned import Planned
 from flows.verbs.review import _has_screen
 from tests.flows.command_samples import run
 from tests.post.review_store import review_store, rows

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from flows.planned import Planned
 from flows.review.guard import HEADER, cookie_of, is_loopback
 from flows.review.pictures import Pictures, tiles_of
 from flows.review.server import make_app
-from flows.verbs.plan import Planned
 from infra.settings import Settings
 from infra.store import StoreOptions, layout, open_store
 from infra.store.additions import list_additions

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from flows.planned import Planned
 from flows.review.choosing import queue_forgotten
-from flows.verbs.plan import Planned, make_plan, replan
+from flows.verbs.plan import make_plan, replan
 from infra.settings import Settings
 from infra.store import Store, layout
 from infra.store.additions import list_additions, read_takes
