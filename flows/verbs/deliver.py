@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.report import FORMAT, ExitCode
 from flows.verbs.console import Output
+from flows.verbs.delivered import tell_made, tell_orders, tell_profiles
 from flows.verbs.failure import Failure, half_done
 from flows.verbs.options import (
     OUTPUT,
@@ -28,18 +28,15 @@ from flows.verbs.options import (
     check_id,
 )
 from flows.verbs.progress import Counted
-from flows.verbs.words import plural, size
 
 if TYPE_CHECKING:
     from infra.deliver.encode import EncodeChunks
     from infra.deliver.orders import Item, Order, Wanted
-    from infra.deliver.profiles import Profile
     from infra.deliver.run import Done
     from infra.settings import Settings
     from infra.store import Store as OpenStore
 
 SOUND = "Sound and captions"
-MOST_SHOWN = 200
 RAY = "ray"
 
 
@@ -117,16 +114,18 @@ def deliver(
     try:
         wanted = _wanted(settings, profile, profiles, template, title, captions, audio)
         if list_profiles:
-            return _list(wanted.profiles, lacking(list(wanted.profiles.values()), tools.program), opened, output)
+            return tell_profiles(
+                wanted.profiles, lacking(list(wanted.profiles.values()), tools.program), opened, output
+            )
         items, missing = _items(opened, job, cut, show, shot, people_only)
         orders = _orders(items, wanted, tools.program)
         workers_asked = _workers(workers, settings)
         if dry_run:
-            return _tell_plan(opened, orders, missing, output)
+            return tell_orders(opened, orders, missing, output)
         done = _run(opened, orders, settings, tools, workers_asked, output)
     except DeliverError as error:
         raise Failure(str(error)) from error
-    return _tell(opened, done, missing, output)
+    return tell_made(opened, done, missing, output)
 
 
 def _wanted(
@@ -253,51 +252,3 @@ def _encoders(workers: str | int, settings: Settings) -> Iterator[tuple[int, Enc
         object_store_bytes=ray.object_store_bytes,
     ):  # fmt: skip
         yield 2, encode_on_ray
-
-
-def _tell(store: OpenStore, done: Done, missing: list[dict[str, str]], output: Output) -> int:
-    code = ExitCode.FAULTS if done.failed or missing else ExitCode.DONE
-    told = {"made": done.made, "standing": done.stood, "failed": done.failed, "missing": missing}
-    output.result({"format": FORMAT, "store": store.url, "exit": int(code), **told})
-    rows = [(record["profile"], record["bytes"], record["file"]) for record in done.made[:MOST_SHOWN]]
-    if rows:
-        output.table(("profile", ">bytes", "file"), rows)
-    _tell_faults(done.failed, missing, output)
-    total = sum(file["bytes"] for record in done.made for file in record["files"])
-    parts = [f"{plural(len(done.made), 'deliverable')} made, {size(total)}", f"{len(done.stood):,} stood already"]
-    if done.failed:
-        parts.append(f"{len(done.failed):,} refused")
-    if missing:
-        parts.append(f"{plural(len(missing), 'shot')} without a take")
-    output.line("; ".join(parts))
-    return code
-
-
-def _tell_faults(failed: list[dict[str, Any]], missing: list[dict[str, str]], output: Output) -> None:
-    if failed:
-        rows = [(one["profile"], one.get("shot_id") or one.get("cut"), one["error"]) for one in failed[:MOST_SHOWN]]
-        output.table(("refused", "of", "why"), rows)
-    if missing:
-        output.table(("no take", "why"), [(f"{one['show']}/{one['shot_id']}", one["why"]) for one in missing])
-
-
-def _tell_plan(store: OpenStore, orders: list[Order], missing: list[dict[str, str]], output: Output) -> int:
-    told = [
-        {**order.item.source, "profile": order.profile.name, "folder": order.folder, "name": order.name,
-         "locale": order.locale}
-        for order in orders
-    ]  # fmt: skip
-    code = ExitCode.FAULTS if missing else ExitCode.DONE
-    head = {"format": FORMAT, "store": store.url, "exit": int(code), "dry_run": True}
-    output.result({**head, "orders": told, "missing": missing})
-    output.table(("profile", "of", "name"), [(o.profile.name, o.item.title, f"{o.folder}/{o.name}") for o in orders])
-    _tell_faults([], missing, output)
-    return code
-
-
-def _list(profiles: Any, lacks: dict[str, str], store: OpenStore, output: Output) -> int:
-    found: list[Profile] = list(profiles.values())
-    told = [{"name": p.name, "description": p.description, "lacks": lacks.get(p.name)} for p in found]
-    output.result({"format": FORMAT, "store": store.url, "exit": int(ExitCode.DONE), "profiles": told})
-    output.table(("profile", "what for"), [(p.name, lacks.get(p.name) or p.description) for p in found])
-    return ExitCode.DONE
