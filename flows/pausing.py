@@ -138,7 +138,7 @@ class PrefectPause:
         """Call it with the run's state, as it was read just now."""
         from prefect.states import Paused, Running
 
-        if state.is_scheduled():  # resumed for a process that nobody will start, or need start: this one is there
+        if state.is_scheduled():  # resumed before its process was ended: another need not be started, this one is there
             await self._client.set_flow_run_state(self._run, Running(message="resumed"), force=True)
         paused = state.is_paused()
         if paused != self.shown:

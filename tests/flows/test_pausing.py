@@ -174,7 +174,7 @@ def test_a_suspended_run_ends_its_process_only_where_prefect_starts_another(
 
 
 def test_what_does_not_end_the_process_is_a_pause_and_goes_on_when_it_is_resumed(live: LiveJob) -> None:
-    """A run that was started directly and is suspended by force: Resume schedules it, and there is no other process."""
+    """A run that was started directly and is suspended by force, and goes on; also where it is scheduled meanwhile."""
     client = FakeClient()
     client.run = FlowRun(flow_id=uuid4(), state=Running())
     pause = PrefectPause(cast(Any, client), uuid4(), live)
