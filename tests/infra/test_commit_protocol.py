@@ -89,15 +89,15 @@ class CommitProtocol(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 40.0, 80.0, 400.0]))
     def garbage_is_collected(self, seconds: float) -> None:
-        """After some time. The window says that no process stands between its film and its commit for longer than
-        that, unless it is dead."""
+        """After some time. The window says that no process stands between its film and its commit for as long as that,
+        unless it is dead."""
         self.memory.pass_time(seconds)
         limit = self.memory.clock - timedelta(seconds=window_s(self.store.options))
         for committer in self.living():
             put = [
                 found.modified for found in self.memory.list(layout.MEDIA) if committer.record["shot_id"] in found.path
             ]
-            if any(modified < limit for modified in put):
+            if any(modified <= limit for modified in put):
                 committer.step(Outcome.CRASH_BEFORE)
         collect(self.store)
 
