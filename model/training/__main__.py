@@ -53,7 +53,7 @@ def stages(out: Path, given: argparse.Namespace) -> list[tuple[str, list[str], b
             "transformer",
             [
                 *("--latents", latents, "--out", transformer, "--steps", str(given.transformer_steps)),
-                *("--reading", str(given.reading_steps)),
+                *(("--reading", str(given.reading_steps)) if given.reading_steps is not None else ()),
                 *(("--tokens", str(GPU_TOKENS)) if gpu else ()),
                 *machine,
             ],
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--autoencoder-steps", type=int, default=12000)
     parser.add_argument("--clips", type=int, default=8192, help="clips that are drawn and encoded")
     parser.add_argument("--stills", type=int, default=16384, help="stills that are drawn and encoded")
-    parser.add_argument("--reading-steps", type=int, default=1500, help="of the text encoder alone, before the others")
+    parser.add_argument("--reading-steps", type=int, help="of the text encoder alone, before the others")
     parser.add_argument("--transformer-steps", type=int, default=15000)
     parser.add_argument("--measure", type=int, default=8, help="whole clips that the autoencoder is measured on")
     parser.add_argument("--threads", type=int, default=2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange, repeat
@@ -22,6 +22,21 @@ from model.training.world import COLORS, KINDS
 from model.training.world.vocabulary import OCCLUDER, SIZE_WORDS
 
 MOMENTS = 3  # at which is asked: at a clip's beginning, in its middle, and at its end
+
+
+class Captions(NamedTuple):
+    """Captions without their clips, and what they say.
+
+    Attributes:
+        words: token ids (batch, length), 0 after their ends.
+        told: (batch,), 1 where they are of clips, and name the motion.
+        looks, motion: (batch, MOMENTS, 2, ...), as in `Known`, looks in 0..1.
+    """
+
+    words: Tensor
+    told: Tensor
+    looks: Tensor
+    motion: Tensor
 
 
 class Role(IntEnum):
@@ -77,20 +92,17 @@ class CaptionReader(nn.Module):
         self.answer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(LOOKS) + MOTION))
 
     def answers(self, states: Tensor, words: Tensor) -> Tensor:
-        """(batch, moments, 2, words of `LOOKS` and `MOTION`), of states and token ids as `loss` takes them."""
+        """(batch, moments, 2, words of `LOOKS` and `MOTION`), of states and token ids as in `loss`."""
         questions = repeat(self.questions, "q c -> b q c", b=len(states))
         heard, _ = self.attention(questions, states, states, key_padding_mask=words == 0, need_weights=False)
         return rearrange(self.answer(heard), "b (m s) c -> b m s c", m=MOMENTS, s=2)
 
-    def loss(self, states: Tensor, words: Tensor, told: Tensor, looks: Tensor, motion: Tensor) -> Tensor:
+    def loss(self, states: Tensor, captions: Captions) -> Tensor:
         """Mean squared error of the answers, and half the cross-entropy of the roles.
 
-        Args:
-            states: of the text encoder, (batch, length, width).
-            words: token ids (batch, length), 0 after a caption's end.
-            told: (batch,), 1 where the caption names the motion.
-            looks, motion: (batch, moments, 2, ...), as in `Known`, looks in 0..1.
+        states: of the text encoder, (batch, length, width), of the captions' words.
         """
+        words, told, looks, motion = captions
         said, moved = self.answers(states, words).split((len(LOOKS), MOTION), dim=-1)
         wrong = (moved - motion).square() * told[:, None, None, None]
         role = cross_entropy(
@@ -99,31 +111,30 @@ class CaptionReader(nn.Module):
         return (said - looks).square().mean() + wrong.mean() + 0.5 * role
 
 
-def reading_loss(encoder: Any, reader: CaptionReader, batch: tuple[Tensor, ...]) -> Tensor:
-    """The loss of captions: `words`, `told`, `looks`, `motion`, as `CaptionReader.loss` takes them."""
-    words, *said = batch
-    states = encoder(words, (words != 0).long()).last_hidden_state
-    return reader.loss(states, words, *said)
+def reading_loss(encoder: Any, reader: CaptionReader, captions: Captions) -> Tensor:
+    """The loss of a text encoder and its reader on captions."""
+    states = encoder(captions.words, (captions.words != 0).long()).last_hidden_state
+    return reader.loss(states, captions)
 
 
 def learn_to_read(
     encoder: Any,
     reader: CaptionReader,
-    batch_of: Callable[[int], tuple[Tensor, ...]],
+    captions_of: Callable[[int], Captions],
     *,
     steps: int,
     rate: float = 1e-3,
 ) -> list[float]:
     """Trains a text encoder and its reader by themselves, before anything is drawn; the losses of all steps.
 
-    batch_of: the captions of a step, as `reading_loss` takes them.
+    captions_of: the captions of a step.
     """
     parameters = [*encoder.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 50))
     losses = []
     for step in range(steps):
-        loss = reading_loss(encoder, reader, batch_of(step))
+        loss = reading_loss(encoder, reader, captions_of(step))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

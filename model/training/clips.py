@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.training.caption_reader import MOMENTS
+from model.training.caption_reader import MOMENTS, Captions
 from model.training.hints import Truth, truth
 from model.training.known import WINDOW, Known, cut_windows
 from model.training.latents import CLIP, STILL, finished, read_part
@@ -59,21 +59,6 @@ class Batch(NamedTuple):
     named: Tensor
     told: Tensor
     truth: Truth
-
-
-class Captions(NamedTuple):
-    """Captions without their clips, and what they say.
-
-    Attributes:
-        words: token ids (batch, LENGTH), 0 after their ends.
-        told: (batch,), 1 where they are of clips, and name the motion.
-        looks, motion: (batch, MOMENTS, 2, ...), as in `Known`, looks in 0..1.
-    """
-
-    words: Tensor
-    told: Tensor
-    looks: Tensor
-    motion: Tensor
 
 
 class Clips:

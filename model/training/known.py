@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.training.world import COLORS, KINDS, SIZES, SPEED_PER_SECOND, Scene, Thing, coverage, on_screen
 from model.training.world.motion import broken_at, camera_at, colors
+from model.training.world.sampling import ZOOM
 from model.training.world.vocabulary import OCCLUDER
 
 TOKEN_SIDE = 16  # pixels: patches of 2 x 2 latents, each of 8 x 8 pixels
@@ -23,7 +24,6 @@ BROKEN = "broken"
 LOOKS = (*KINDS, *COLORS, *SIZES, BROKEN)
 OUTLINE_SIDE = 8  # the outline is told at half the resolution of the picture
 MOTION = 5  # numbers that tell of a side's motion, and the camera's
-_ZOOM = 1.6  # by how much the world's widest zoom magnifies
 
 
 class Known(NamedTuple):
@@ -103,7 +103,7 @@ def _motion(scene: Scene) -> np.ndarray:
     # The first frame goes on as the second does.
     pace = _latent(np.concatenate([steps[:, :1], steps], axis=1)[:, : scene.frames].swapaxes(0, 1) / top)
     pan = (offset[-1] - offset[0]) / max(scene.frames - 1, 1) / top
-    camera = np.array([*pan, np.log(zoom[-1]) / np.log(_ZOOM)])
+    camera = np.array([*pan, np.log(zoom[-1]) / np.log(ZOOM[1])])
     return np.concatenate([pace, np.broadcast_to(camera, (*pace.shape[:2], 3))], axis=-1).astype(np.float32)
 
 

@@ -21,7 +21,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from model.training.caption_reader import CaptionReader, learn_to_read, reading_loss
+from model.training.caption_reader import CaptionReader, Captions, learn_to_read, reading_loss
 from model.training.checkpoint import load_checkpoint
 from model.training.clips import Clips
 from model.training.given import Grid, draw_given
@@ -184,10 +184,10 @@ def flow_loss(
     return total + reading, {**dict(zip(FIGURES, figures.detach().clone(), strict=True)), "reading": reading.detach()}
 
 
-def captions_of(clips: Clips, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
-    """Captions without their clips, as `reading_loss` takes them."""
-    words, *said = clips.captions(rng, count)
-    return shortened(words), *said
+def captions_of(clips: Clips, rng: np.random.Generator, count: int) -> Captions:
+    """Captions without their clips."""
+    captions = clips.captions(rng, count)
+    return captions._replace(words=shortened(captions.words))
 
 
 def main() -> None:
@@ -226,7 +226,7 @@ def main() -> None:
     if load_checkpoint(given.out) is None and given.reading:
         losses = learn_to_read(
             model.text_encoder, model.reader, steps=given.reading,
-            batch_of=lambda step: captions_of(clips, np.random.default_rng((6, step)), READING_CAPTIONS),
+            captions_of=lambda step: captions_of(clips, np.random.default_rng((6, step)), READING_CAPTIONS),
         )  # fmt: skip
         print(f"reading: {np.mean(losses[:50]):.4g} at first, {np.mean(losses[-50:]):.4g} at last", flush=True)
     run = Run(given.out, model, steps=given.steps, peak=given.rate, matrices=hidden_matrices(model))

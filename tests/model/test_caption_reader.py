@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.training import captions
-from model.training.caption_reader import MOMENTS, CaptionReader, Role, Roles, learn_to_read
+from model.training.caption_reader import MOMENTS, CaptionReader, Captions, Role, Roles, learn_to_read
 from model.training.known import LOOKS, MOTION, known
 from model.training.text import TEXT_WIDTH, build_text_encoder, build_tokenizer
 from model.training.world import KINDS, sample_scene
@@ -22,13 +22,13 @@ def words_of(text: str) -> torch.Tensor:
     return build_tokenizer()(text, return_tensors="pt").input_ids
 
 
-def batch(seed: int, shares: Mapping[str, float], count: int = 64) -> tuple[torch.Tensor, ...]:
+def batch(seed: int, shares: Mapping[str, float], count: int = 64) -> Captions:
     rng = np.random.default_rng(seed)
     scenes = [sample_scene(rng, 64, 64, 9, shares=shares) for _ in range(count)]
     about = known(scenes)
     texts = [captions.varied(scene, rng) for scene in scenes]
     words = build_tokenizer()(texts, padding=True, return_tensors="pt").input_ids
-    return words, torch.ones(count), about.looks.float() / 255, about.motion
+    return Captions(words, torch.ones(count), about.looks.float() / 255, about.motion)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,11 @@ def test_what_is_not_told_and_what_is_past_the_end_do_not_count() -> None:
     states, words = torch.randn(2, 13, 16), words_of("a red circle and a blue square")
     words = torch.cat([torch.nn.functional.pad(row, (0, 13 - row.shape[1])) for row in (words, words[:, :5])])
     looks, motion = torch.rand(2, MOMENTS, 2, len(LOOKS)), torch.rand(2, MOMENTS, 2, MOTION)
-    told = reader.loss(states, words, torch.ones(2), looks, motion)
+    said = Captions(words, torch.ones(2), looks, motion)
+    told = reader.loss(states, said)
     other = torch.where((words != 0)[..., None], states, torch.randn(2, 13, 16))
-    torch.testing.assert_close(reader.loss(other, words, torch.ones(2), looks, motion), told)
-    untold = reader.loss(states, words, torch.zeros(2), looks, motion)
+    torch.testing.assert_close(reader.loss(other, said), told)
+    silent = said._replace(told=torch.zeros(2))
+    untold = reader.loss(states, silent)
     assert untold < told
-    torch.testing.assert_close(reader.loss(states, words, torch.zeros(2), looks, motion + 1), untold)
+    torch.testing.assert_close(reader.loss(states, silent._replace(motion=motion + 1)), untold)
