@@ -14,6 +14,7 @@ from einops import reduce
 from torch import Tensor
 
 from model.training.world import COLORS, KINDS, SIZES, SPEED_PER_SECOND, Scene, Thing, coverage, on_screen
+from model.training.world.drawing import PERIOD, tones
 from model.training.world.motion import broken_at, camera_at, colors
 from model.training.world.sampling import ZOOM
 from model.training.world.vocabulary import OCCLUDER
@@ -24,6 +25,8 @@ BROKEN = "broken"
 LOOKS = (*KINDS, *COLORS, *SIZES, BROKEN)
 OUTLINE_SIDE = 8  # the outline is told at half the resolution of the picture
 MOTION = 5  # numbers that tell of a side's motion, and the camera's
+GROUND = 5  # numbers that tell how far the camera has come
+TONE_SIDE = 4  # spots of a token's side for which the background is told
 
 
 class Known(NamedTuple):
@@ -38,6 +41,10 @@ class Known(NamedTuple):
             and its widest zoom, (clips, latent frames, 2, `MOTION`).
         centre: where it is, (clips, latent frames, 2, 2) as (x, y) in -1..1.
         outline: how much of each spot things cover, (clips, latent frames, height and width in tokens, spots), uint8.
+        ground: how far the camera has come, (clips, latent frames, `GROUND`): cosine and sine of its way along x and
+            then y, the background repeating itself each turn, and its zoom in the world's widest.
+        tone: how much of each spot of the background has its second tone, seen or not, (clips, latent frames, height
+            and width in tokens, spots), uint8.
         things: (clips,) uint8, how many it shows.
         window: (clips, 2, 2), the lowest and the highest (y, x), in tokens, at which a window of `WINDOW` tokens holds
             the first frame's first thing whole.
@@ -47,13 +54,15 @@ class Known(NamedTuple):
     motion: Tensor
     centre: Tensor
     outline: Tensor
+    ground: Tensor
+    tone: Tensor
     things: Tensor
     window: Tensor
 
 
 def known(scenes: Sequence[Scene]) -> Known:
     """What scenes of one size and length show."""
-    told = (_looks, _motion, _centres, _outline, _things, _window)
+    told = (_looks, _motion, _centres, _outline, _ground, _tone, _things, _window)
     return Known(*(torch.from_numpy(np.ascontiguousarray([tell(scene) for scene in scenes])) for tell in told))
 
 
@@ -113,10 +122,31 @@ def _centres(scene: Scene) -> np.ndarray:
 
 
 def _outline(scene: Scene) -> np.ndarray:
-    height, width = scene.height // TOKEN_SIDE, scene.width // TOKEN_SIDE
-    layout = "t (h p r) (w q s) -> t h w (p q)"
-    spots = reduce(coverage(scene), layout, "mean", h=height, w=width, p=OUTLINE_SIDE, q=OUTLINE_SIDE)
+    return _spots(coverage(scene), OUTLINE_SIDE)
+
+
+def _spots(shares: np.ndarray, side: int) -> np.ndarray:
+    """Means of (frames, height, width) in 0..1 over side x side spots of each token, uint8."""
+    height, width = (pixels // TOKEN_SIDE for pixels in shares.shape[1:])
+    spots = reduce(shares, "t (h p r) (w q s) -> t h w (p q)", "mean", h=height, w=width, p=side, q=side)
     return np.rint(_latent(spots) * 255).astype(np.uint8)
+
+
+def _ground(scene: Scene) -> np.ndarray:
+    offset, zoom = camera_at(scene)
+    turn = 2 * np.pi * offset / (2 * PERIOD * min(scene.width, scene.height))
+    told = [
+        np.cos(turn[:, 0]),
+        np.sin(turn[:, 0]),
+        np.cos(turn[:, 1]),
+        np.sin(turn[:, 1]),
+        np.log(zoom) / np.log(ZOOM[1]),
+    ]
+    return _latent(np.stack(told, axis=1)).astype(np.float32)
+
+
+def _tone(scene: Scene) -> np.ndarray:
+    return _spots(tones(scene), TONE_SIDE)
 
 
 def _things(scene: Scene) -> np.ndarray:

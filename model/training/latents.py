@@ -36,7 +36,7 @@ from model.training.world import SHARES, Scene, draw, held_out, sample_scene, to
 # (width, height, frames, share of the parts)
 Shapes = tuple[tuple[int, int, int, float], ...]
 CLIPS: Shapes = (
-    (128, 128, 17, 0.55), (128, 128, 33, 0.25), (160, 96, 17, 0.1), (96, 160, 17, 0.1),
+    (128, 128, 17, 0.25), (128, 128, 33, 0.55), (160, 96, 17, 0.1), (96, 160, 17, 0.1),
 )  # fmt: skip
 STILLS: Shapes = ((128, 128, 1, 0.8), (160, 96, 1, 0.1), (96, 160, 1, 0.1))
 

@@ -46,7 +46,9 @@ TEXT_LENGTH = 512  # Wan's: pads are zero states and take part in cross-attentio
 # Share of the batches that are stills, at a run's first step and its last: what a thing looks like is learnt from many
 # stills sooner than from few clips, and what moves needs clips (images first, then both, as large models are trained).
 STILL_SHARES = (0.9, 0.1)
-HINT_WEIGHTS = {"place": 0.2, "motion": 0.4, "looks": 1.0, "centre": 0.2, "outline": 2.0}
+HINT_WEIGHTS = {
+    "place": 0.2, "motion": 0.4, "looks": 1.0, "centre": 0.2, "ground": 0.3, "outline": 2.0, "tone": 1.0,
+}  # fmt: skip
 FIGURES = ("flow", *HINT_WEIGHTS)
 CAPTIONS = 64  # read in each step besides
 READING_STEPS, READING_CAPTIONS = 1500, 128  # of captions alone, before the first step
@@ -128,8 +130,8 @@ class FlowObjective(nn.Module):
 
     def forward(
         self, clean: Tensor, noise: Tensor, sigma: Tensor, states: Tensor, multiplicity: Tensor, named: Tensor,
-        told: Tensor, place: Tensor, motion: Tensor, looks: Tensor, centre: Tensor, outline: Tensor,
-        known: Tensor | None = None,
+        told: Tensor, place: Tensor, motion: Tensor, looks: Tensor, centre: Tensor, ground: Tensor, outline: Tensor,
+        tone: Tensor, known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Returns the sum to go down on, and its parts in the order of `FIGURES`.
 
@@ -137,7 +139,7 @@ class FlowObjective(nn.Module):
             clean, noise: latents (batch, channels, frames, height, width).
             sigma: noise levels (batch,) of the tokens that are not given.
             states, multiplicity: of `encode_text`.
-            named, told: of `Batch`. place to outline: of `Truth`.
+            named, told: of `Batch`. place to tone: of `Truth`.
             known: (batch, frames, height, width) in tokens, 1 where they are given; None: nothing is.
         """
         grid = (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2)
@@ -149,7 +151,7 @@ class FlowObjective(nn.Module):
         noisy = (1 - level) * clean + level * noise
         with torch.autocast(clean.device.type, torch.bfloat16, enabled=mixes(clean.device), cache_enabled=False):
             predicted = self.transformer(noisy, sigma * 1000, states, encoder_multiplicity=multiplicity, known=known)
-            shown = Truth(place, motion, looks, centre, outline)
+            shown = Truth(place, motion, looks, centre, ground, outline, tone)
             hints = self.hints.losses(named, told, shown)
         covered = (outline > 0).any(dim=-1) & (sigma < THING_BELOW)[:, None]
         more = rearrange(1 + THING_WEIGHT * covered.float(), "b (t h w) -> b t h w", t=grid[0], h=grid[1])

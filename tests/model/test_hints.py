@@ -38,12 +38,13 @@ def test_places_run_from_edge_to_edge_in_the_order_of_the_tokens() -> None:
 
 
 def test_a_window_shows_its_part_of_the_truth() -> None:
-    given, corners = drawn("one", 2), torch.tensor([[1, 2], [0, 3]])
+    given, corners = drawn("camera", 2), torch.tensor([[1, 2], [0, 3]])
     whole, part = truth(known(given), GRID), truth(known(given), (5, 3, 3), windows=corners)
-    outline = rearrange(whole.outline, "b (t h w) c -> b t h w c", h=4, w=6)
+    outline, tone = (rearrange(told, "b (t h w) c -> b t h w c", h=4, w=6) for told in (whole.outline, whole.tone))
     for index, (y, x) in enumerate(corners.tolist()):
-        own = rearrange(part.outline[index], "(t h w) c -> t h w c", h=3, w=3)
-        torch.testing.assert_close(own, outline[index, :, y : y + 3, x : x + 3])
+        for own, all_of_it in ((part.outline, outline), (part.tone, tone)):
+            own = rearrange(own[index], "(t h w) c -> t h w c", h=3, w=3)
+            torch.testing.assert_close(own, all_of_it[index, :, y : y + 3, x : x + 3])
         # The same pixel, told in either's own measure.
         frame = (whole.centre[index, 0] + 1) / 2 * torch.tensor([96.0, 64.0])
         window = (part.centre[index, 0] + 1) / 2 * 48 + torch.tensor([16.0 * x, 16.0 * y])
@@ -62,8 +63,15 @@ def test_tokens_know_what_is_on_their_side_at_their_time() -> None:
             torch.testing.assert_close(part, own[:, :, side, None, None].expand_as(part))
     assert (about.looks[:, :, 0] != about.looks[:, :, 1]).any(dim=(1, 2)).all()
     cut = truth(about, (2, 4, 6), first=3)
-    for name in ("looks", "motion", "centre", "outline"):
+    for name in ("looks", "motion", "centre", "ground", "outline", "tone"):
         torch.testing.assert_close(getattr(cut, name), getattr(shown, name)[:, 3 * 24 :])
+
+
+def test_all_tokens_of_a_time_know_how_far_the_camera_has_come() -> None:
+    about = known(drawn("camera", 8))
+    told = rearrange(truth(about, GRID).ground, "b (t s) c -> b t s c", t=5)
+    assert (about.ground.diff(dim=1) != 0).any(dim=(1, 2)).all()
+    torch.testing.assert_close(told, about.ground[:, :, None].expand_as(told))
 
 
 def test_in_a_window_the_side_is_that_of_the_frame() -> None:
@@ -84,7 +92,7 @@ def test_hints_teach_the_blocks_and_leave_with_them() -> None:
     rest = (torch.full((3,), 900.0), torch.randn(3, 4, 8))
     transformer(torch.randn(3, 16, 5, 8, 12, generator=torch.Generator().manual_seed(1)), *rest)
     losses = hints.losses(torch.ones(3), told, truth(known(given), GRID))
-    assert set(losses) == {"place", "motion", "looks", "centre", "outline"}
+    assert set(losses) == {"place", "motion", "looks", "centre", "ground", "outline", "tone"}
     sum(losses.values()).backward()
     taught = transformer.blocks[1].self_attention.to_q.weight.grad
     assert taught is not None and taught.abs().sum() > 0

@@ -8,8 +8,18 @@ import torch
 from einops import rearrange
 
 from model.training.known import BROKEN, LOOKS, WINDOW, known
-from model.training.world import CAMERAS, SPEED_PER_SECOND, Scene, coverage, on_screen, sample_scene
+from model.training.world import (
+    BACKGROUNDS,
+    CAMERAS,
+    SPEED_PER_SECOND,
+    Scene,
+    coverage,
+    draw,
+    on_screen,
+    sample_scene,
+)
 from model.training.world.motion import broken_at, colors
+from model.training.world.vocabulary import second_tone
 
 GROUPS = ([0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16])  # the frames of each latent frame
 
@@ -63,6 +73,32 @@ def test_motion_tells_the_camera_apart_from_the_thing() -> None:
         assert bool((motion[:, :, 2:].abs() <= 1.0001).all())
         if not grow:  # what stands in the world goes the other way on the screen
             torch.testing.assert_close(motion[..., :2], -motion[..., 2:4])
+
+
+def test_the_ground_says_where_the_background_has_gone() -> None:
+    for scene, ground in zip(drawn("camera", 40), known(drawn("camera", 40)).ground.numpy(), strict=True):
+        dx, dy, grow = CAMERAS[scene.camera]
+        for axis, sign in enumerate((dx, dy)):
+            turn = np.pi * sign * scene.camera_rate * np.arange(17) / 16  # checks of 96x64 repeat every 32 pixels
+            for column, wave in enumerate((np.cos(turn), np.sin(turn)), start=2 * axis):
+                assert ground[:, column] == pytest.approx([wave[group].mean() for group in GROUPS], abs=1e-5)
+        assert np.sign(ground[1:, 4].round(decimals=6)).tolist() == [grow] * 4
+        assert np.abs(ground[:, 4]).max() <= 1
+
+
+def test_tones_are_the_second_tone_of_the_backgrounds_pixels() -> None:
+    plain = [scene for scene in drawn("one", 12) if scene.texture == "plain"]
+    assert len(plain) > 5 and not known(plain).tone.any()
+    given = [scene for scene in drawn("camera", 12) if scene.style == "flat"]
+    for scene, tone in zip(given, known(given).tone.numpy() / 255, strict=True):
+        first, second = (np.asarray(rgb) for rgb in (BACKGROUNDS[scene.background], second_tone(scene.background)))
+        shares = ((draw(scene) - first) @ (second - first)) / np.sum((second - first) ** 2)
+        spots = rearrange(shares, "t (h p y) (w q x) -> t h w p q (y x)", h=4, w=6, y=4, x=4).mean(axis=-1)
+        bare = rearrange(coverage(scene), "t (h p y) (w q x) -> t h w p q (y x)", h=4, w=6, y=4, x=4).max(axis=-1) == 0
+        seen = bare[1:5].all(axis=0)
+        told = rearrange(tone[1], "h w (p q) -> h w p q", p=4)
+        assert seen.mean() > 0.5
+        assert told[seen] == pytest.approx(spots[1:5].mean(axis=0)[seen], abs=0.01)
 
 
 def test_looks_are_those_of_the_side_and_the_time() -> None:

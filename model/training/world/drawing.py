@@ -11,7 +11,7 @@ from model.training.world.motion import broken_at, camera_at, centres, colors
 from model.training.world.scene import Scene, Thing
 from model.training.world.vocabulary import BACKGROUNDS, COLORS, OCCLUDER, second_tone
 
-_PERIOD = 0.25  # of the short side: a texture's repeat
+PERIOD = 0.25  # of the short side: a texture's repeat, of which checks need two
 _PAPER = 0.55  # how far a sketch's paper is from its background towards white
 _PIECES = ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0))
 
@@ -125,15 +125,23 @@ def coverage(scene: Scene, part: Part | None = None) -> np.ndarray:
     return found
 
 
-def _paper(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The background (height, width, 3) at the world's coordinates, x: (width,), y: (height,)."""
-    first = np.asarray(BACKGROUNDS[scene.background], float)
+def tones(scene: Scene) -> np.ndarray:
+    """How much of each pixel's background has its second tone, (frames, height, width) in 0..1; 0 on a plain one."""
+    frames = list(_frames(scene, whole(scene)))
+    if scene.camera == "still" or scene.texture == "plain":
+        return np.broadcast_to(_tone(scene, frames[0].x, frames[0].y), (scene.frames, scene.height, scene.width))
+    return np.stack([_tone(scene, frame.x, frame.y) for frame in frames])
+
+
+def _tone(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Share of the second tone (height, width) at the world's coordinates, x: (width,), y: (height,)."""
     if scene.texture == "plain":
-        return np.broadcast_to(first, (len(y), len(x), 3))
+        return np.zeros((len(y), len(x)))
     x, y = np.meshgrid(x, y)
-    period = _PERIOD * min(scene.width, scene.height)
+    period = PERIOD * min(scene.width, scene.height)
     u, v = x / period, y / period
     soft = period / 4  # edges about a pixel wide
+    share: np.ndarray
     if scene.texture == "striped":
         share = np.clip(np.sin(2 * np.pi * u) * soft + 0.5, 0, 1)
     elif scene.texture == "checkered":
@@ -142,7 +150,13 @@ def _paper(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         share = np.clip((0.26 - np.hypot(u % 1 - 0.5, v % 1 - 0.5)) * period + 0.5, 0, 1)
     else:
         raise ValueError(f"unknown texture {scene.texture!r}")
-    return first + share[..., None] * (np.asarray(second_tone(scene.background)) - first)
+    return share
+
+
+def _paper(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The background (height, width, 3) at the world's coordinates, x: (width,), y: (height,)."""
+    first = np.asarray(BACKGROUNDS[scene.background], float)
+    return first + _tone(scene, x, y)[..., None] * (np.asarray(second_tone(scene.background)) - first)
 
 
 def _ink(scene: Scene, thing: Thing, color: str, inside: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
