@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -65,7 +66,8 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
         head.send_signal(signal.SIGTERM)
         _, living = psutil.wait_procs(tree, timeout=5)
         for process in living:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it may end between the two lines
+                process.kill()
         head.kill()
         head.wait()
         log.close()
