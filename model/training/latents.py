@@ -137,8 +137,14 @@ class Parts(Dataset[Drawn]):
 
 
 def read_part(path: Path) -> Part:
-    """What `write_part` wrote, less the scenes."""
+    """What `write_part` wrote, less the scenes.
+
+    Raises:
+        ValueError: the part is of a version that kept less of its clips.
+    """
     with safe_open(str(path), framework="pt") as file:
+        if missing := {*Known._fields} - {*file.keys()}:
+            raise ValueError(f"{path} does not say {', '.join(sorted(missing))} of its clips: make the latents again")
         about = Known(*(file.get_tensor(name) for name in Known._fields))
         return Part(file.get_tensor("latents"), file.metadata()["captions"].splitlines(), about)
 

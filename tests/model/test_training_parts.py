@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from model.facts import DEFAULT_FOLDER
 from model.training import captions
@@ -90,6 +91,17 @@ def test_a_part_gives_back_what_is_known_of_its_clips(tmp_path: Path) -> None:
         torch.testing.assert_close(kept, own)
     assert torch.equal(drawn.clips, torch.from_numpy(np.stack([draw(scene) for scene in drawn.scenes])))
     assert not len(Parts(tmp_path, CLIP, 6, [0])), "a part that is there is not made again"
+
+
+def test_a_part_that_says_less_of_its_clips_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "part-00000.safetensors"
+    make_part(tmp_path, CLIP, 0, frames=17)
+    less = {name: value for name, value in load_file(path).items() if name not in ("tone", "ground")}
+    save_file(less, path)
+    with pytest.raises(
+        ValueError, match=r"part-00000.safetensors does not say ground, tone of .* make the latents again"
+    ):
+        read_part(path)
 
 
 def test_a_part_follows_from_its_number_and_shows_what_was_asked_for(tmp_path: Path) -> None:
