@@ -1,4 +1,4 @@
-"""Which tokens of a training clip are given clean: the masks of every task, at random.
+"""Which tokens of training clips are given clean: the masks of every task, at random.
 
 Open-Sora 1.1 gives frames in half of its batches, and found a third to be worse; about half are given here too.
 """
@@ -9,9 +9,27 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 Grid = tuple[int, int, int]
+ONE_GIVING = 32  # clips of a batch that share one mask, at most
+THINGS_SHARE = 0.06  # of the batches of clips: what things cover is given, or all but that
+
+
+def draw_masks(rng: np.random.Generator, grid: Grid, outline: Tensor) -> Tensor | None:
+    """A mask for each clip of a batch, (batch, frames, height, width), 1 where a token is given; None where none is.
+
+    Args:
+        outline: (batch, tokens, spots), how much of each spot things cover, in 0..1.
+    """
+    if grid[0] > 1 and rng.random() < THINGS_SHARE:
+        return things_given(rng, outline, grid)
+    drawn = [draw_given(rng, grid) for _ in range(-(-len(outline) // ONE_GIVING))]
+    if all(mask is None for mask in drawn):
+        return None
+    stacked = torch.stack([torch.zeros(grid) if mask is None else mask for mask in drawn])
+    return repeat(stacked, "m t h w -> (m n) t h w", n=ONE_GIVING)[: len(outline)].to(outline.device)
 
 
 def draw_given(rng: np.random.Generator, grid: Grid) -> Tensor | None:
@@ -63,6 +81,21 @@ def _region(rng: np.random.Generator, mask: Tensor) -> None:
         mask[frame, y : y + h, x : x + w] = 1
     if rng.random() < 0.5:
         mask.copy_(1 - mask)
+
+
+def things_given(rng: np.random.Generator, outline: Tensor, grid: Grid) -> Tensor:
+    """The tokens that things cover, or all others: as when a background is replaced behind its subject, or a subject.
+
+    Args:
+        outline: (batch, tokens, spots), how much of each spot things cover, in 0..1.
+
+    Returns:
+        (batch, frames, height, width), 1 where they are given.
+    """
+    frames, height, width = grid
+    covered = rearrange(outline, "b (t h w) c -> b t h w c", t=frames, h=height, w=width).mean(dim=-1)
+    mask = (covered > rng.choice([0.0, 0.5])).float()
+    return 1 - mask if rng.random() < 0.3 else mask
 
 
 _Maker = Callable[[np.random.Generator, Tensor], None]

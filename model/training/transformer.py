@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from model.training.caption_reader import CaptionReader, Captions, learn_to_read, reading_loss
 from model.training.checkpoint import load_checkpoint
 from model.training.clips import Clips
-from model.training.given import Grid, draw_given
+from model.training.given import draw_masks
 from model.training.graphs import Graphed
 from model.training.hints import Hints, Truth
 from model.training.run import Run, ended
@@ -53,7 +53,6 @@ FIGURES = ("flow", *HINT_WEIGHTS)
 CAPTIONS = 64  # read in each step besides
 READING_STEPS, READING_CAPTIONS = 1500, 128  # of captions alone, before the first step
 TOKENS = 3200  # of a batch: many short clips or a few long ones
-ONE_GIVING = 32  # clips of a batch that share one mask of given tokens, at most
 # How much more the tokens that a thing covers count where its place is settled. Above that noise the weight would tell
 # where the thing is, and the model would learn to draw more of it than there is.
 THING_WEIGHT, THING_BELOW = 4.0, 0.75
@@ -100,15 +99,6 @@ def sample_times(rng: torch.Generator, count: int, shift: float = 3.0) -> Tensor
     middle = torch.sigmoid(torch.randn(count, generator=rng, device=rng.device))
     u = torch.where(torch.arange(count, device=rng.device) % 2 == 0, u, middle)
     return shift * u / (1 + (shift - 1) * u)
-
-
-def draw_masks(rng: np.random.Generator, grid: Grid, count: int) -> Tensor | None:
-    """1 where a token is given, (count, frames, height, width); None where none of any clip is."""
-    drawn = [draw_given(rng, grid) for _ in range(-(-count // ONE_GIVING))]
-    if all(mask is None for mask in drawn):
-        return None
-    stacked = torch.stack([torch.zeros(grid) if mask is None else mask for mask in drawn])
-    return repeat(stacked, "m t h w -> (m n) t h w", n=ONE_GIVING)[:count]
 
 
 def mixes(device: torch.device) -> bool:
@@ -178,8 +168,8 @@ def flow_loss(
     noise_rng = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     sigma = sample_times(noise_rng, batch, shift)
     noise = torch.randn(clean.shape, generator=noise_rng, device=device)
-    known = draw_masks(rng, (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2), batch)
-    given = () if known is None else (known.to(device),)
+    known = draw_masks(rng, (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2), shown.outline)
+    given = () if known is None else (known,)
     states, multiplicity = encode_text(model.text_encoder, shortened(words))
     total, figures = objective(clean, noise, sigma, states, multiplicity, named, told, *shown, *given)
     reading = reading_loss(model.text_encoder, model.reader, captions_of(clips, rng, CAPTIONS))

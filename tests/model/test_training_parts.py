@@ -14,17 +14,15 @@ from model.facts import DEFAULT_FOLDER
 from model.training import captions
 from model.training.clips import Clips
 from model.training.crops import Crops, as_video, foreground
-from model.training.given import draw_given
+from model.training.given import ONE_GIVING, draw_given, draw_masks, things_given
 from model.training.graphs import Graphed
 from model.training.known import WINDOW
 from model.training.latents import CLIP, REWORDINGS, STILL, Drawn, Kind, Parts, as_share, read_part, write_part
 from model.training.text import build_tokenizer
 from model.training.transformer import (
-    ONE_GIVING,
     FlowObjective,
     TextAndTransformer,
     begin_from,
-    draw_masks,
     flow_loss,
     hidden_matrices,
     sample_times,
@@ -59,13 +57,27 @@ def test_a_still_is_given_in_part_or_not_at_all() -> None:
 
 
 def test_large_batches_mix_masks() -> None:
-    rng = np.random.default_rng(2)
-    drawn = [draw_masks(rng, (5, 4, 6), 3 * ONE_GIVING + 1) for _ in range(30)]
+    rng, grid = np.random.default_rng(2), (5, 4, 6)
+    many, few = torch.zeros(3 * ONE_GIVING + 1, 120, 4), torch.zeros(2, 120, 4)
+    drawn = [draw_masks(rng, grid, many) for _ in range(30)]
     mixed = [mask for mask in drawn if mask is not None]
     assert mixed and all(mask.shape == (3 * ONE_GIVING + 1, 5, 4, 6) for mask in mixed)
     assert any(not torch.equal(mask[0], mask[ONE_GIVING]) for mask in mixed)
     assert all(torch.equal(mask[0], mask[ONE_GIVING - 1]) for mask in mixed)
-    assert any(draw_masks(rng, (5, 4, 6), 2) is None for _ in range(30))
+    assert any(draw_masks(rng, grid, few) is None for _ in range(30))
+
+
+def test_things_are_given_where_they_are_or_all_but_them() -> None:
+    rng, grid = np.random.default_rng(3), (2, 2, 3)
+    outline = torch.zeros(1, 12, 4)
+    outline[0, 1], outline[0, 6, 0] = 1.0, 0.5  # one token whole; an eighth of another
+    seen = {tuple(things_given(rng, outline, grid).flatten().nonzero().flatten().tolist()) for _ in range(50)}
+    others = tuple(sorted({*range(12)} - {1}))
+    assert seen == {(1, 6), (1,), others, tuple(sorted({*others} - {6}))}
+    two = torch.cat([outline, outline.flip(1)])
+    drawn = [mask for mask in (draw_masks(rng, grid, two) for _ in range(99)) if mask is not None]
+    own = [mask for mask in drawn if not torch.equal(mask[0], mask[1])]
+    assert 0 < len(own) < len(drawn) / 2, "a batch in a while, and then each clip its own"
 
 
 def make_drawn(folder: Path, kind: Kind, number: int, width: int = 64, height: int = 64, frames: int = 1) -> Drawn:
