@@ -147,7 +147,8 @@ class Output:
 
         wide = None if stream.isatty() else WIDE
         console = Console(file=stream, markup=False, highlight=False, emoji=False, width=wide)
-        # rich would end the process with 1, which is for takes given up.
+        # rich would end the process with 1, which is for takes given up. It has this to be overridden, but makes no room
+        # for a console that is not a class of its own.
         console.on_broken_pipe = partial(_unheard, stream)  # type: ignore[method-assign]
         return console
 

@@ -47,9 +47,9 @@ def test_chains_run_in_order_side_by_side_and_resume(farm: Connection, tmp_path:
         after, before = made[name, 1], made[upstream, 1]
         assert after["times"]["started"] >= before["times"]["committed"]
         assert after["spec_key"] == key_from(spec, store, name, 1, before["spec_key"])
-    # What the urgent shot waits for is as urgent: it comes first though the other chain is longer.
-    assert min(made.values(), key=lambda commit: commit["times"]["started"])["shot_id"] == "s100"
-    assert made["s100", 1]["times"]["started"] < made["s002", 1]["times"]["started"]
+    # What the urgent shot waits for is as urgent (`test_scheduler` says which comes first): no later than the longer
+    # chain's second shot, whichever of two gangs was up first.
+    assert made["s100", 1]["times"]["started"] < made["s001", 1]["times"]["started"]
 
     events.clear()
     again = render_job(farm, spec, on_events=events.extend, poll_s=0.1)
