@@ -147,8 +147,8 @@ class Output:
 
         wide = None if stream.isatty() else WIDE
         console = Console(file=stream, markup=False, highlight=False, emoji=False, width=wide)
-        # rich would end the process with 1, which is for takes given up. It has this to be overridden, but makes no room
-        # for a console that is not a class of its own.
+        # rich would end the process with 1, which is for takes given up; it means this to be overridden in a class, of
+        # which there would be no other need.
         console.on_broken_pipe = partial(_unheard, stream)  # type: ignore[method-assign]
         return console
 
