@@ -6,7 +6,8 @@
     python -m model.training --out runs/small --transformer-steps 2000
 
 Each stage is a command of its own (`python -m model.training.autoencoder --help`), goes on where it stopped and is
-passed over when it is done. `OUT/model` is the pipeline folder; every trainer leaves `loss.csv` and `loss.png`.
+passed over when it is done. `OUT/model` is the pipeline folder; every trainer leaves `loss.csv`, `loss.png` and samples
+in `sheet.png`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def stages(out: Path, given: argparse.Namespace) -> list[tuple[str, list[str], b
         (
             "transformer",
             [
-                *("--latents", latents, "--out", transformer, "--steps", str(given.transformer_steps)),
+                *("--latents", latents, "--autoencoder", vae, "--out", transformer),
+                *("--steps", str(given.transformer_steps)),
                 *(("--reading", str(given.reading_steps)) if given.reading_steps is not None else ()),
                 *(("--tokens", str(GPU_TOKENS)) if gpu else ()),
                 *machine,

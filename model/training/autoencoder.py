@@ -20,9 +20,11 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from model.training.captions import dense
 from model.training.crops import Crops, as_video, foreground
 from model.training.graphs import Graphed
 from model.training.run import Run, ended
+from model.training.sheet import SHEET, Rows, sheet
 from model.training.world import coverage, draw, sample_scene
 
 CONFIG = {
@@ -82,6 +84,19 @@ def measure(
         "psnr_foreground": float(np.mean(front)),
         "psnr_by_frame": [round(float(v), 2) for v in np.mean(frames, axis=0)],
     }
+
+
+def samples(vae: Any, seed: int = 3 * 10**6, count: int = 3) -> Rows:
+    """Clips that training never saw, each followed by what the autoencoder gives back of it."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        scene = sample_scene(rng, 128, 128, 17)
+        clip = draw(scene)
+        again = reconstruct(vae, as_video(torch.from_numpy(clip)[None]).to(vae.device))
+        frames = rearrange((again + 1) * 127.5, "1 c t h w -> t h w c").round().to(torch.uint8)
+        rows += [(dense(scene), clip), ("given back", frames.cpu().numpy())]
+    return rows
 
 
 def measure_latents(vae: Any, seed: int = 2 * 10**6, count: int = 24) -> tuple[list[float], list[float]]:
@@ -212,9 +227,10 @@ def main() -> None:
             vae.eval()
             print(json.dumps(measure(vae)), flush=True)
             vae.train()
+    vae.eval()
+    sheet(samples(vae)).save(given.out / SHEET)
     ended(run)
     run.load_averaged()
-    vae.eval()
     if not given.decoder_only:
         mean, std = measure_latents(vae)
         vae.register_to_config(latents_mean=mean, latents_std=std)

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 
 from model.facts import read_facts
 from model.pipeline import Pipeline
@@ -29,6 +28,7 @@ from model.quality import Asked, Reading, asked_of, judge, read, score
 from model.quality.tally import interval, obeys_all, summarise
 from model.training import captions
 from model.training.run import STOPPED
+from model.training.sheet import SHEET, sheet
 from model.training.world import Scene, from_json, held_out, sample_scene, to_json
 
 # How many of twenty prompts each family has: enough of each for a figure, more than training has of the rare ones.
@@ -176,7 +176,7 @@ class Evaluation:
             wrong = [name for name, verdict in judge(reading, one).items() if not verdict.passed]
             rows.append((clip.prompt + (f"  [not: {', '.join(wrong)}]" if wrong else ""), clip.frames))
         if rows:
-            sheet(rows).save(self.out / "sheet.png")
+            sheet(rows).save(self.out / SHEET)
 
 
 def best_of(jobs: Sequence[Job], takes: int) -> dict[str, Any]:
@@ -209,19 +209,6 @@ def best_of(jobs: Sequence[Job], takes: int) -> dict[str, Any]:
 def _mean(values: Sequence[float]) -> dict[str, float]:
     low, high = interval(values)
     return {"score": round(float(np.mean(values)), 4), "low": round(low, 4), "high": round(high, 4)}
-
-
-def sheet(rows: list[tuple[str, np.ndarray]], zoom: int = 1) -> Image.Image:
-    """One row per clip: five frames in order, and the prompt below them. The first clip's size is all clips'."""
-    height, width = rows[0][1].shape[1] * zoom, rows[0][1].shape[2] * zoom
-    page = Image.new("RGB", (max(5 * width, 760), len(rows) * (height + 16)), "white")
-    pen = ImageDraw.Draw(page)
-    for index, (prompt, frames) in enumerate(rows):
-        top = index * (height + 16)
-        for column, frame in enumerate(frames[np.linspace(0, len(frames) - 1, 5).round().astype(int)]):
-            page.paste(Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST), (column * width, top))
-        pen.text((4, top + height + 1), prompt, fill="black")
-    return page
 
 
 def as_size(text: str) -> tuple[int, int, int]:

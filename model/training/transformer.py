@@ -28,6 +28,7 @@ from model.training.given import draw_masks
 from model.training.graphs import Graphed
 from model.training.hints import Hints, Truth
 from model.training.run import Run, ended
+from model.training.sheet import SHEET, sampled, sheet
 from model.training.text import TEXT_WIDTH, build_text_encoder, build_tokenizer
 from model.transformer import Transformer, TransformerConfig
 
@@ -188,6 +189,9 @@ def main() -> None:
     parser.add_argument("--latents", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="a model folder whose transformer and text encoder to go on from")
+    parser.add_argument(
+        "--autoencoder", type=Path, help="of the latents: each piece of the run then leaves a sample sheet too"
+    )
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--within", type=float, default=float("inf"), help="have the run done in so many seconds")
@@ -239,6 +243,8 @@ def main() -> None:
         if run.step % 2000 == 0:
             release(run, model, tokenizer, given.out)
     release(run, model, tokenizer, given.out)
+    if given.autoencoder:
+        sheet(sampled(given.autoencoder, given.out, given.device)).save(given.out / SHEET)
     ended(run)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model.pipeline import Pipeline
 from model.training.run import STOPPED
@@ -34,6 +35,7 @@ def test_from_nothing_to_a_folder_that_renders_in_pieces(tmp_path: Path) -> None
     assert rest.returncode == 0, rest.stderr
     for stage in ("autoencoder", "transformer"):
         assert (tmp_path / stage / "progress.json").exists()
+        assert np.asarray(Image.open(tmp_path / stage / "sheet.png")).std() > 5
     again = run(tmp_path)
     assert again.returncode == 0 and "--steps" not in again.stdout, "nothing is done twice"
     frames = Pipeline.from_pretrained(tmp_path / "model")(
