@@ -9,7 +9,7 @@ Floats = NDArray[np.float32]
 
 _SIDE = 64  # pixels of the short side at which the background is compared
 _PAIRS = 10
-# Frames between those compared: at 8 frames a second the world pans 3 to 5 of the 64 pixels in that time, and a zoom
+# Frames between those compared: at 8 frames a second the world pans some 4 of the 64 pixels in that time, and a zoom
 # moves the border by more than one.
 _LAG = 3
 _SHIFTS = range(1, 9)

@@ -24,7 +24,10 @@ from model.training.world.vocabulary import (
 # Of the short side. A clip of two seconds crosses about half the frame: of a slower shape a model learns the place but
 # hardly the direction, which then says little about where to draw it.
 SPEED_PER_SECOND = (0.2, 0.34)
-ZOOM = (1.35, 1.6)  # how far a zooming camera magnifies, or the other way, by a clip's end
+# A camera has nearly one pace: captions do not tell it, and a background that repeats itself comes out of step long
+# before a model has settled on one of many.
+PAN_PER_SECOND = (0.15, 0.17)  # of the short side
+ZOOM = (1.43, 1.5)  # how far a zooming camera magnifies, or the other way, by a clip's end
 SHARES: Mapping[str, float] = {
     "one": 0.36,
     "two": 0.2,
@@ -169,7 +172,7 @@ def _camera(make: _Maker) -> Scene:
     # Stripes stand upright: along them nothing is seen to move.
     textures = tuple(name for name in TEXTURES[1:] if name != "striped" or camera not in ("pans up", "pans down"))
     scene = make.scene(thing, texture=_word(make.rng, textures))
-    pace = make.rng.uniform(0.12, 0.2) * make.short / make.fps
+    pace = make.rng.uniform(*PAN_PER_SECOND) * make.short / make.fps
     rate = pace if camera.startswith("pans") else np.log(make.rng.uniform(*ZOOM)) / max(make.steps, 1)
     return replace(scene, camera=camera, camera_rate=float(rate))
 
