@@ -19,7 +19,7 @@ from actors.feeding import Feeding
 from actors.figures import all_shards, eta_s
 from actors.intake import Intake
 from actors.job import JobSpec
-from actors.journal import Journal
+from actors.journal import OUTAGE_S, Journal
 from actors.judging import scorer_of
 from actors.lent import LentGangs
 from actors.metrics import FarmMetrics
@@ -218,6 +218,9 @@ class Dispatcher:
         if self._attempts is not None:
             stopped = self._scheduler.reason is not None
             await self._attempts.close(drain_s=farm.stop_s / 3 if stopped else None)
+        if self._scheduler.reason is None and (missing := await self._journal.recorded(OUTAGE_S)):
+            # Nobody may take the job for done: without these records the takes would be rendered again.
+            self._scheduler.stop("failed", f"the store did not take {missing} quarantine records in {OUTAGE_S:.0f} s")
         await self._journal.flush(farm.stop_s / 3)
         self._over = True
         self._tell_gauges()

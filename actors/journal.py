@@ -22,6 +22,9 @@ from infra.store.layout import log_path
 log = logging.getLogger(__name__)
 
 EVENTS_KEPT = 20_000
+AGAIN_S = 2.0
+OUTAGE_S = 600.0
+"""As long as for a film, a job that has rendered everything waits for a store that does not take its last records."""
 _NAMED = ("show", "shot_id", "take", "revision", "spec_key", "attempt", "shard")
 SEQUENCES_PER_LIFE = 1_000_000_000
 """A dispatcher that takes over after a death numbers its events above those of the one before."""
@@ -35,6 +38,7 @@ class Journal:
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self._next = life * SEQUENCES_PER_LIFE + 1
         self._writing: set[asyncio.Task[None]] = set()
+        self._records: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(8)
 
     def event(self, kind: str, order: Mapping[str, Any] | None = None, **facts: Any) -> None:
@@ -104,10 +108,19 @@ class Journal:
                     log.warning("the quarantine record of %s waits: %s", order["shot_id"], error)
                     if ended():
                         break
-                    await asyncio.sleep(2.0)
+                    await asyncio.sleep(AGAIN_S)
             self.event("quarantined", order, **facts)
 
-        self._keep(asyncio.ensure_future(put()))
+        task = asyncio.ensure_future(put())
+        self._records.add(task)
+        task.add_done_callback(self._records.discard)
+        self._keep(task)
+
+    async def recorded(self, timeout_s: float) -> int:
+        """Waits until all records of takes given up are in the store, or the time is over. How many are not, then."""
+        if self._records:
+            await asyncio.wait(set(self._records), timeout=timeout_s)
+        return len(self._records)
 
     async def flush(self, timeout_s: float) -> None:
         """Waits until all that was handed over is in the store, or the time is over."""

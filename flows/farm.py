@@ -100,7 +100,8 @@ def render_on_farm(
         return ended(live, ExitCode.FAULT, "failed", str(error))
     state = status["state"]
     if state == "done":
-        failed = live.view().failures_total
+        # From the dispatcher's counts, which it made from the store: events are lost with a dispatcher that dies.
+        failed = status.get("takes", {}).get("quarantined") or planned.plan.refused
         return ended(live, *((ExitCode.FAULTS, "finished") if failed else (ExitCode.DONE, "done")))
     if state == "budget":
         return ended(live, ExitCode.BUDGET, "stopped", "the budget of GPU seconds is used up")
