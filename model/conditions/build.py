@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.condition import Condition
-from model.conditions.overlay import GivenEnds, Overlay
+from model.conditions.overlay import GivenFrames, Overlay
 from model.conditions.spans import (
     Clip,
     default_keep,
@@ -66,12 +66,12 @@ class Told:
 
     Attributes:
         overlay: pixels of the source that are laid over the decoded frames, if any.
-        ends: frames that are given after others that are made, if any; they are laid over where they came back badly.
+        given: frames that are given whole, if any; they are laid over where they came back badly.
     """
 
     condition: Condition
     overlay: Overlay | None = None
-    ends: GivenEnds | None = None
+    given: GivenFrames | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def build(
     share = _shares(known, clip, autoencoder.spatial_stride).to(latents.device)
     if form is not Form.CHANNELS:
         mask = share.mean(dim=1, keepdim=True)
-        return Told(Condition(latents, mask, strength), canvas.overlay, _ends(canvas, known))
+        return Told(Condition(latents, mask, strength), canvas.overlay, _whole_frames(canvas, known))
     grey = np.where(known[..., None], canvas.film, 0).astype(np.float32) / 127.5 - known[..., None]
     shown = autoencoder.encode(_tensor(grey))
     tokens = None
@@ -138,13 +138,12 @@ def build(
         original=latents,
         imposed=task not in ("i2v", "flf2v"),
     )
-    return Told(condition, canvas.overlay, _ends(canvas, known) if condition.imposed else None)
+    return Told(condition, canvas.overlay, _whole_frames(canvas, known) if condition.imposed else None)
 
 
-def _ends(canvas: _Canvas, known: Mask) -> GivenEnds | None:
+def _whole_frames(canvas: _Canvas, known: Mask) -> GivenFrames | None:
     whole = known.all(axis=(1, 2))
-    made_before = (~whole).cumsum() > 0
-    return GivenEnds(canvas.film, whole & made_before) if (whole & made_before).any() else None
+    return GivenFrames(canvas.film, whole) if whole.any() else None
 
 
 def _laid(task: str, given: Given, clip: Clip, form: Form) -> _Canvas | None:

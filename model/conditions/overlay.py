@@ -1,8 +1,8 @@
 """What of the source is laid over the decoded frames.
 
-Pixels that must not change and that a latent cannot hold, as at the edge of a mask; and frames that are given after
-others that were made: a causal autoencoder decodes them from the past that was made for them, and where that does not
-lead up to them they come back wrong, however well their latents are known.
+Pixels that must not change and that a latent cannot hold, as at the edge of a mask; and given frames that came back
+badly: those that the autoencoder cannot give back, as pictures of another kind than it has learnt, and those that come
+after others that were made, which a causal autoencoder decodes from a past that may not lead up to them.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Overlay:
 
 
 @dataclass(frozen=True)
-class GivenEnds:
-    """Given frames that come after made ones.
+class GivenFrames:
+    """Frames that are given whole.
 
     Attributes:
         film: (frames, h, w, 3), uint8.
-        given: which of them those are, (frames,) bool.
+        given: which of them are given, (frames,) bool.
     """
 
     film: NDArray[np.uint8]

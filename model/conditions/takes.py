@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.autoencoder import Frames, OnLatent
 from model.conditions.build import Given, Told
-from model.conditions.overlay import GivenEnds, Overlay
+from model.conditions.overlay import GivenFrames, Overlay
 from model.conditions.spans import Clip, loop_frames
 from model.gang import share
 from model.long.planning import LEAST_WINDOW
@@ -145,10 +145,10 @@ def _begun(frames: Frames, clip: Clip, told: Told | None) -> Frames:
     that its ends meet within the group; where they came back below 30 dB the picture is laid over all of them.
     """
     turn = np.roll(frames, 1 - clip.stride, axis=0)
-    if told is None or told.ends is None:
+    if told is None or told.given is None:
         return turn
-    picture = told.ends.film[-1:]
-    if not GivenEnds(picture, np.ones(1, bool)).poor(turn[:1]).any():
+    picture = told.given.film[-1:]
+    if not GivenFrames(picture, np.ones(1, bool)).poor(turn[:1]).any():
         return turn
     still = np.roll(np.arange(len(turn)) < clip.stride, 1 - clip.stride)
     return Overlay(picture, still[:, None, None]).on(turn)
@@ -158,7 +158,7 @@ def _with_given(frames: Frames, told: Told | None) -> Frames:
     """Decoded frames with what of the source is laid over them."""
     if told is None:
         return frames
-    for part in (told.overlay, told.ends):
+    for part in (told.overlay, told.given):
         frames = frames if part is None else part.on(frames)
     return frames
 
