@@ -118,7 +118,7 @@ class Run:
     def train(
         self, loss_of: Callable[[int], tuple[Tensor, Figures]], *, seconds: float = math.inf, every: int = 50
     ) -> Iterator[dict[str, float]]:
-        """Runs until `steps` are done or `seconds` have passed, yields a row of figures every `every` steps.
+        """Runs until `steps` are done or `seconds` have passed; yields figures of the first step and of every `every`.
 
         `loss_of(step)` gives the loss of that step's batch and figures to log; its randomness comes from the step
         alone, so that a resumed run sees the batches that an unbroken one would.
@@ -128,16 +128,13 @@ class Run:
         while self.done < 1 and time.monotonic() - began < seconds:
             rows.append(self._descend(loss_of))
             self.done = max(self.step / self.steps, (time.monotonic() - began) / self.within)
-            if self.step % every == 0:
-                # Only here does the processor wait for a GPU.
-                mean = {key: sum(float(row[key]) for row in rows) / len(rows) for key in rows[0]}
-                now = time.monotonic()
-                row = {"step": float(self.step), **mean, "seconds_per_step": (now - since) / len(rows)}
-                self._log(row)
-                yield row
-                since, rows = now, []
+            if self.step % every == 0 or self.step == 1:
+                yield self._log(rows, time.monotonic() - since)
+                since, rows = time.monotonic(), []
             if self.step % 500 == 0:
                 self.save()
+        if rows:
+            self._log(rows, time.monotonic() - since)
         self.save()
         self._draw()
 
@@ -161,7 +158,11 @@ class Run:
         if losses.exists() and len((columns := read_curve(losses)).get("step", [])) > 1:
             draw_curve(columns).save(self.folder / "loss.png")
 
-    def _log(self, row: dict[str, float]) -> None:
+    def _log(self, rows: list[Figures], seconds: float) -> dict[str, float]:
+        """Means of the figures of some steps, of which it adds a row to the curve."""
+        # Only here does the processor wait for a GPU.
+        mean = {key: sum(float(row[key]) for row in rows) / len(rows) for key in rows[0]}
+        row = {"step": float(self.step), **mean, "seconds_per_step": seconds / len(rows)}
         path = self.folder / "loss.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:
@@ -169,6 +170,7 @@ class Run:
             if new:
                 writer.writeheader()
             writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+        return row
 
     def load_averaged(self) -> None:
         """Puts the averaged weights into the module, for keeping or for measuring."""

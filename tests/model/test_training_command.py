@@ -35,6 +35,7 @@ def test_from_nothing_to_a_folder_that_renders_in_pieces(tmp_path: Path) -> None
     assert rest.returncode == 0, rest.stderr
     for stage in ("autoencoder", "transformer"):
         assert (tmp_path / stage / "progress.json").exists()
+        assert {"loss.csv", "loss.png"} <= {path.name for path in (tmp_path / stage).iterdir()}
         assert np.asarray(Image.open(tmp_path / stage / "sheet.png")).std() > 5
     again = run(tmp_path)
     assert again.returncode == 0 and "--steps" not in again.stdout, "nothing is done twice"
