@@ -128,12 +128,13 @@ def _parts(store: Store) -> list[Mapping[str, Any]]:
 def _retries(store: Store, keys: list[str]) -> dict[str, dict[str, int]]:
     """Failed attempts by class, of takes that needed more than one."""
     from infra.store.commits import read_many
+    from infra.store.strict import is_count
 
     found = {}
     for key, commit in read_many(store, keys).items():
         told = (commit.get("notes") or {}).get("retries") if isinstance(commit, dict) else None
         if isinstance(told, dict):
-            found[key] = {str(name): int(number) for name, number in told.items()}
+            found[key] = {name: number for name, number in told.items() if is_count(number)}
         elif isinstance(commit, dict):
             found[key] = {"unknown": int(commit["attempt"]) - 1}
     return found

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from infra.store import layout
+from infra.store import layout, strict
 from infra.store.conditional import create_or_read, replace_or_read
 from infra.store.errors import CommitMisplaced, CommitNewer, CommitUnreadable, NotFound, OutcomeUnknown
 from infra.store.options import StoreOptions
@@ -40,7 +40,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "gpu_s": (int, float),
     "epoch": int,
 }
-_OPTIONAL = {"times", "tools", "notes"}  # notes: what a reader should know, such as a retry in fp32
+_OPTIONAL = {"times", "tools", "notes"}  # objects; notes: what a reader should know, such as a retry in fp32
 _ATTEMPT = ("owner", "epoch", "attempt")  # with the media's hash: which attempt a commit came from
 _MEDIA_FIELDS: dict[str, type | tuple[type, ...]] = {
     "width": int,
@@ -49,6 +49,7 @@ _MEDIA_FIELDS: dict[str, type | tuple[type, ...]] = {
     "fps": (int, float, type(None)),  # a still has none
 }
 _STORED_MEDIA = _MEDIA_FIELDS | {"path": str, "sha256": str, "bytes": int}
+_MOST = {"attempt": 2**31 - 1}  # what the manifest's columns hold, where that is less than `strict.MOST`
 _TOOLS = ("rushes", "torch", "diffusers", "transformers", "imageio-ffmpeg", "av")
 _THREADS = 16
 
@@ -224,8 +225,8 @@ def parse(spec_key: str, data: bytes) -> dict[str, Any]:
     """
     path = layout.commit_path(spec_key)
     try:
-        commit = json.loads(data)
-        if not isinstance(commit, dict) or type(commit.get("format")) is not int:
+        commit = strict.read_object(data)
+        if type(commit.get("format")) is not int or commit["format"] < 1:
             raise ValueError("no commit")
         if commit["format"] > FORMAT:
             raise CommitNewer(f"{path} has format {commit['format']}, newer than {FORMAT}: use a newer rushes")
@@ -233,7 +234,7 @@ def parse(spec_key: str, data: bytes) -> dict[str, Any]:
             raise CommitMisplaced(f"{path} names another spec_key")
         _check(commit, _FIELDS | {"format": int, "owner": str}, _OPTIONAL)
         _check(commit["media"], _STORED_MEDIA, set())
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CommitUnreadable(f"{path}: {error}") from error
     return commit
 
@@ -245,6 +246,18 @@ def _check(found: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...
     for key, kind in fields.items():
         if not isinstance(found[key], kind) or isinstance(found[key], bool):
             raise ValueError(f"{key} is {type(found[key]).__name__}")
+        if isinstance(found[key], int | float) and not _is_possible(key, found[key]):
+            raise ValueError(f"{key} is {str(found[key])[:40]}")
+    for key in sorted(optional & _OPTIONAL & found.keys()):
+        if not isinstance(found[key], dict):
+            raise ValueError(f"{key} is {type(found[key]).__name__}")
+
+
+def _is_possible(key: str, number: float) -> bool:
+    """Whether a number is one that rendering can give, and that tables hold; a seed may be below 0."""
+    if key == "seed":
+        return -strict.MOST - 1 <= number <= strict.MOST
+    return strict.is_amount(number) and number <= _MOST.get(key, strict.MOST)
 
 
 def _hashes(film: Path) -> tuple[int, str, str]:
