@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,8 +62,11 @@ def pictures_of(data: bytes, media: str) -> list[NDArray[np.uint8]]:
     return [np.asarray(frame) for frame in film.pictures(evenly(film.frames))]
 
 
-def write_gallery(store: Store, job_id: str, folder: Path, command: str | None = None) -> int:
+def write_gallery(store: Store, job_id: str, folder: Path, made_by: Sequence[str] = ()) -> int:
     """Writes the page and its strips; returns how many takes have a film.
+
+    Args:
+        made_by: commands that are printed on the page.
 
     Raises:
         NotFound: no such job. StoreError: the store cannot be read.
@@ -71,8 +75,8 @@ def write_gallery(store: Store, job_id: str, folder: Path, command: str | None =
     folder.mkdir(parents=True, exist_ok=True)
     shown = 0
     lines = ["# Gallery", "", "Every take of one job, in the catalog's order, none chosen and none left out."]
-    if command:
-        lines += ["", f"    {command}", f"    python -m flows.gallery … --job {job_id}"]
+    if made_by:
+        lines += ["", *(f"    {line}" for line in made_by)]
     for row in rows:
         name = f"{row['shot_id']}-{row['take']:03d}"
         lines += ["", f"## {md(row['shot_id'])}", "", *_told(row)]
@@ -106,11 +110,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("store")
     parser.add_argument("--job", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--command", help="what rendered the job, to be printed on the page")
+    parser.add_argument("--command", help="what rendered the job, to be printed on the page above this command")
     given = parser.parse_args(arguments)
+    own = shlex.join(["python", "-m", "flows.gallery", given.store, "--job", given.job, "--out", str(given.out)])
+    made_by = [given.command, own] if given.command else []
     store = open_store(given.store)
     total = read_manifest(store, given.job).num_rows
-    shown = write_gallery(store, given.job, given.out, given.command)
+    shown = write_gallery(store, given.job, given.out, made_by)
     print(f"{shown} of {total} takes in {given.out / 'README.md'}")
     return 0 if shown == total else 1
 

@@ -142,7 +142,7 @@ def build(
 
 
 def _whole_frames(canvas: _Canvas, known: Mask) -> GivenFrames | None:
-    whole = known.all(axis=(1, 2))
+    whole = np.asarray(known.all(axis=(1, 2)))
     return GivenFrames(canvas.film, whole) if whole.any() else None
 
 

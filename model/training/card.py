@@ -65,11 +65,7 @@ frame {psnr_by_frame}.
 
 ## Made by
 
-    python -m model.training --out runs/default
-    python -m model.training.evaluate --model {folder} --count {clips} --out runs/evaluation
-    python -m model.training.evaluate_tasks --model {folder} --long --out runs/tasks
-    python -m model.training.card --model {folder} --evaluation runs/evaluation --tasks runs/tasks \\
-        --history {folder}/history.json
+{commands}
 
 {history}"""
 
@@ -173,6 +169,28 @@ def tasks_text(found: Mapping[str, Any] | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands(
+    folder: str, evaluation: Mapping[str, Any], tasks: Mapping[str, Any] | None, curve: Sequence[Mapping[str, Any]]
+) -> str:
+    """The commands that made weights and figures, as a block of Markdown; what they leave lies under `runs/`."""
+    best = evaluation.get("best_of")
+    takes = f" --best-of {best['takes']} --best-prompts {best['prompts']}" if best else ""
+    lines = [
+        "python -m model.training --out runs/default",
+        f"python -m model.training.evaluate --model {folder} --count {evaluation['of']}{takes} --out runs/evaluation",
+    ]
+    more = f" --history {folder}/history.json"
+    if tasks:
+        count = max(row["clips"] for name, row in tasks.items() if name != "minute")
+        long = " --long" if "minute" in tasks else ""
+        lines.append(f"python -m model.training.evaluate_tasks --model {folder} --count {count}{long} --out runs/tasks")
+        more = f" --tasks runs/tasks{more}"
+    lines.append(f"python -m model.training.card --model {folder} --evaluation runs/evaluation{more}")
+    if curve:
+        lines[-1] += " --curve " + " ".join(f"runs/{row['label']}" for row in curve)
+    return "\n".join(f"    {line}" for line in lines)
+
+
 def history_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """How the weights came about, in order."""
     if not rows:
@@ -226,8 +244,8 @@ def card(
         psnr=autoencoder["psnr"],
         psnr_foreground=autoencoder["psnr_foreground"],
         psnr_by_frame=", ".join(f"{value:.1f}" for value in autoencoder["psnr_by_frame"]),
+        commands=commands(folder, evaluation, tasks, curve),
         history=history_table(history),
-        folder=folder,
     )
 
 

@@ -51,7 +51,8 @@ def test_every_take_is_there_and_a_failure_says_so(
     assert "2 of 3 takes" in capsys.readouterr().out
     page = (tmp_path / "page/README.md").read_text()
     assert page.index("## film") < page.index("## still") < page.index("## lost")
-    assert "**quarantined**: input" in page and "seed 2899672479" in page and "    rushes x" in page
+    assert "**quarantined**: input" in page and "seed 2899672479" in page
+    assert f"    rushes x\n    python -m flows.gallery {store_with_job} --job {JOB} --out {tmp_path / 'page'}\n" in page
     assert "a \\*red\\* circle" in page, "prompts are text, not markup"
     film = np.asarray(Image.open(tmp_path / "page/film-001.png").convert("RGB")).astype(int)
     assert film.shape == (96, 8 * 128 + 7 * 2, 3)

@@ -77,7 +77,8 @@ def test_the_card_is_made_of_files() -> None:
     scenes = [sample_scene(rng, 64, 64, 9) for _ in range(4)]
     rows = summarise([read(draw(scene)) for scene in scenes], [asked_of(scene) for scene in scenes])
     evaluation = {
-        "size": [64, 64, 17], "clips": 4, "steps": 20, "guidance_scale": 3.0, "obedience": rows, "held_out": rows,
+        "size": [64, 64, 17], "clips": 4, "of": 4, "steps": 20, "guidance_scale": 3.0, "obedience": rows,
+        "held_out": rows,
         "best_of": {
             "takes": 8, "prompts": 5,
             **{
@@ -89,10 +90,17 @@ def test_the_card_is_made_of_files() -> None:
     curve = [{**evaluation, "label": "tiny", "parameters": 1e6, "seconds_per_clip": 1.25}]
     autoencoder = {"psnr": 33.04, "psnr_foreground": 28.5, "psnr_by_frame": [33.0, 32.5]}
     history = [{"part": "transformer", "steps": 11200, "hours": 4, "how": "sixteen clips a step"}]
-    text = card.card(FACTS, evaluation, autoencoder, history=history, curve=curve)
+    tasks = {"i2v": {"what": "given frame back, dB", "clips": 6, "median": 40.0, "worst": 31.0}}
+    text = card.card(FACTS, evaluation, autoencoder, history=history, curve=curve, tasks=tasks)
     assert "Apache-2.0" in text
     assert "| background | 100% |" in text
     assert "best of 8 takes" in text and "50% (40% to 60%)" in text
     assert "| tiny | 1.0 M |" in text
     assert "| transformer | 11,200 | 4 | sixteen clips a step |" in text
     assert "33.0 dB" in text and "33.0, 32.5" in text
+    assert "evaluate --model model/default --count 4 --best-of 8 --best-prompts 5 --out runs/evaluation\n" in text
+    assert "evaluate_tasks --model model/default --count 6 --out runs/tasks\n" in text
+    assert (
+        "--evaluation runs/evaluation --tasks runs/tasks --history model/default/history.json --curve runs/tiny\n"
+        in text
+    )
