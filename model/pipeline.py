@@ -306,6 +306,8 @@ class Pipeline:
         low_noise = guidance_scale if guidance_scale_2 is None else guidance_scale_2
         guidance = Guidance(guidance_scale, low_noise if self.folder.boundary_ratio is not None else guidance_scale)
         grid = self.grid_of(width, height, frames)
+        if not -(2**63) <= seed < 2**64:
+            raise InputError(f"a seed is a whole number of 64 bits, not {seed}")
         generator = torch.Generator("cpu").manual_seed(seed)
 
         def prepare() -> tuple[list[Tensor], Tensor, Tensor, Condition | None]:

@@ -14,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.cache import absolute, fetched, is_remote, user_cache_dir
+from model.cache import fetched, is_remote, user_cache_dir
 from model.dtypes import as_dtype
 from model.errors import ModelError
+from model.facts import resolve
 from model.folder import read_json
 from model.state_dict_adapter import is_kept_fp32, to_diffusers, to_ours
 from model.transformer import Transformer
@@ -43,7 +44,7 @@ def load(
     device: str | torch.device = "cpu",
     cache: Path | None = None,
 ) -> Transformer:
-    """Reads `p/transformer`, or `p` itself; no `model_index.json` is needed.
+    """Reads `p/transformer`, or `p` itself; no `model_index.json` is needed. "default" is the model that ships.
 
     Weights come from safetensors files alone: one file, or several with an index. They may carry diffusers' key names
     or those of Wan's own release. An fsspec URL is fetched into the cache once for each state of its files.
@@ -55,7 +56,7 @@ def load(
     Raises:
         ModelError: no such folder, another class of model, damaged files, or keys missing, unknown or of a wrong shape.
     """
-    folder = _local_folder(absolute(path_or_url), cache)
+    folder = _local_folder(resolve(os.fspath(path_or_url)), cache)
     config = TransformerConfig.from_dict(read_json(folder / CONFIG))
     with torch.device("meta"):
         model = Transformer(config)

@@ -274,7 +274,9 @@ CHECKS: Mapping[str, Callable[[Reading, Asked], Verdict | None]] = {
 }
 
 
-def judge(reading: Reading, asked: Asked) -> dict[str, Verdict]:
-    """What each check that applies says of a clip."""
+def judge(reading: Reading, asked: Asked | None) -> dict[str, Verdict]:
+    """What each check that applies says of a clip; of a prompt that asks for nothing here (`parse`), none does."""
+    if asked is None:
+        return {}
     found = {name: check(reading, asked) for name, check in CHECKS.items()}
     return {name: verdict for name, verdict in found.items() if verdict is not None}

@@ -56,8 +56,9 @@ def reduced(frames: NDArray[np.generic]) -> NDArray[np.uint8]:
 
     Raises ValueError for what is no clip.
     """
-    if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
-        raise ValueError(f"a clip is (frames, height, width, 3), not {frames.shape}")
+    told = (getattr(frames, "shape", type(frames).__name__), getattr(frames, "dtype", None))
+    if told[1] not in (np.uint8, np.uint16) or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise ValueError(f"a clip is (frames, height, width, 3), uint8 or uint16, not {told[0]} of {told[1]}")
     by = max(1, round(min(frames.shape[1:3]) / _SIDE))
     height, width = (side // by for side in frames.shape[1:3])
     scale = 257.0 if frames.dtype == np.uint16 else 1.0

@@ -284,6 +284,8 @@ def test_noise_of_another_size_is_refused(folders: Folders) -> None:
     assert torch.allclose(same, pipeline.denoise(**TAKE, guidance_scale=4.0), atol=1e-5)
     with pytest.raises(InputError, match="noise of"):
         pipeline.denoise(**TAKE, guidance_scale=4.0, noise=given[:, :, :1])
+    with pytest.raises(InputError, match="64 bits"):
+        pipeline.denoise(**{**TAKE, "seed": 2**64})
 
 
 def test_what_made_the_pictures_is_on_record(folders: Folders) -> None:

@@ -113,6 +113,14 @@ def test_what_is_no_clip_is_refused() -> None:
         score(np.zeros((4, 4, 3), np.uint8), PROMPT)
     with pytest.raises(ValueError, match="a clip is"):
         read(np.zeros((0, 4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="not list of None"):
+        score([np.zeros((4, 4, 3), np.uint8)], PROMPT)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="of float32"):
+        read(np.zeros((2, 32, 32, 3), np.float32))
+
+
+def test_a_prompt_that_asks_for_nothing_here_is_held_against_no_clip() -> None:
+    assert judge(read(np.zeros((5, 32, 32, 3), np.uint8)), parse("a cat")) == {}
 
 
 def test_identity_is_high_for_one_subject_and_low_for_another() -> None:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.errors import ModelError
+from model.facts import DEFAULT_FOLDER
 from model.state_dict_adapter import is_kept_fp32, naming_of, to_diffusers, to_original, to_ours
 from model.transformer import Transformer, TransformerConfig
 from model.transformer_files import CONFIG, WEIGHTS, WEIGHTS_INDEX
@@ -176,3 +177,8 @@ def test_refusals_say_what_was_found(tmp_path: Path, model: Transformer) -> None
         (tmp_path / CONFIG).write_text(content)
         with pytest.raises(ModelError, match=message):
             Transformer.from_pretrained(tmp_path)
+
+
+def test_the_model_that_ships_has_a_name_here_too() -> None:
+    own, named = Transformer.from_pretrained(DEFAULT_FOLDER), Transformer.from_pretrained("default")
+    assert torch.equal(own.patch_embedding.weight, named.patch_embedding.weight)
