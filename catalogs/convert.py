@@ -313,14 +313,13 @@ def _variants_cell(value: object) -> dict[str, list[Any] | None] | None:
     value = _from_json(value)
     if isinstance(value, list) and value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
         value = dict(value)  # a map
-    if not isinstance(value, dict) or not set(value) <= set(_AXES):
+    if not isinstance(value, dict):
         raise _BadError
-    read: dict[str, list[Any] | None] = {}
-    for axis, items in value.items():
-        if items is not None and not isinstance(items, list):
-            raise _BadError
-        read[axis] = None if items is None else [_AXES[axis](item) for item in items]
-    return read if any(read.values()) else None
+    # A struct has the axes of all rows: those that others misspelt are null in this one.
+    asked = {axis: items for axis, items in value.items() if items is not None and items != []}
+    if not set(asked) <= set(_AXES) or not all(isinstance(items, list) for items in asked.values()):
+        raise _BadError
+    return {axis: [_AXES[axis](item) for item in items] for axis, items in asked.items()} or None
 
 
 # --- features of later work -----------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ def show(value: object) -> str:
         text = value[: VALUE_SHOWN + 1]
         text = _USERINFO.sub("***@", text) or '""'
     else:
+        if isinstance(value, dict):  # a struct has the fields of all rows; what is null, this one did not say
+            value = {name: item for name, item in value.items() if item is not None}
         text = repr(value) if isinstance(value, bytes | list | dict) else str(value)
     if not text.isprintable():
         text = repr(text[: VALUE_SHOWN + 1])[1:-1]

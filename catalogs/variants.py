@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 from hashlib import sha256
 from itertools import product
 from typing import Any, Final, NamedTuple
@@ -54,22 +55,23 @@ class BadVariantsError(ValueError):
 def combinations(asked: dict[str, Any]) -> list[Variant]:
     """Every combination of the axes that are given, in the order of their lists, the last axis fastest.
 
+    An axis that is null or empty is not given.
+
     Args:
         asked: a value of the column `variants`.
 
     Raises:
-        BadVariantsError: an axis without values, a value that is none, two that are called the same, or too many.
+        BadVariantsError: a value that is none, two that are the same or called so, or too many combinations.
     """
     axes: list[list[tuple[str, Any]]] = []
     for axis, read in (("aspect", _aspect), ("duration_s", _duration), ("style", _style), ("locale", _locale)):
         values = asked.get(axis)
-        if values is None:
+        if not values:
             axes.append([("", None)])
             continue
-        if not values:
-            raise BadVariantsError(f"{axis} with at least one value, or null")
         named = [read(value) for value in values]
-        if len({name for name, _ in named}) < len(named):
+        # 16:9 and 32:18 are one aspect under two names; "clay" and "clay!" are two styles under one.
+        if min(len(set(group)) for group in zip(*named, strict=True)) < len(named):
             raise BadVariantsError(f"{axis} with each value once: {', '.join(name for name, _ in named)}")
         axes.append(named)
     if (count := math.prod(map(len, axes))) > MOST:
@@ -84,7 +86,8 @@ def combinations(asked: dict[str, Any]) -> list[Variant]:
 
 def _aspect(text: str) -> tuple[str, float]:
     match = _ASPECT.fullmatch(text)
-    ratio = float(match[1]) / float(match[2]) if match and float(match[2]) else 0.0
+    # In whole numbers, so that equal ratios are equal however they are written.
+    ratio = float(Fraction(match[1]) / Fraction(match[2])) if match and Fraction(match[2]) else 0.0
     if match is None or not 1 / ASPECT_MOST <= ratio <= ASPECT_MOST:
         raise BadVariantsError(f"an aspect as width:height, such as 16:9, from 1:{ASPECT_MOST:g} to {ASPECT_MOST:g}:1")
     return f"{match[1]}x{match[2]}", ratio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from itertools import product
 
@@ -169,6 +170,29 @@ def test_unknown_columns_and_types_go_with_every_variant(tmp_path, facts):
     assert [(row["shot_id"], row["client"], row["style"]) for row in rows] == [
         ("a", "x", "theirs"), ("b.1x1.1s", "y", None), ("b.1x1.2s", "y", None), ("c", None, None),
     ]  # fmt: skip
+
+
+def test_an_empty_axis_is_not_meant_beside_a_given_one(write, facts):
+    rows = planned(write, facts, {"aspect": [], "locale": ["de"]}, {"aspect": []}).takes.to_pylist()
+    assert [row["shot_id"] for row in rows] == ["shot-0.de", "shot-1"]
+
+
+def test_a_misspelt_axis_costs_its_own_row(tmp_path, write, facts):
+    asked = [{"aspect": ["1:1"]}, {"aspects": ["1:1"], "style": ["clay"]}, None, {"locale": ["de"]}]
+    lines = tmp_path / "catalog.jsonl"
+    rows = [{"shot_id": f"shot-{row}", "prompt": "a cat", "variants": value} for row, value in enumerate(asked)]
+    lines.write_text("\n".join(map(json.dumps, rows)))
+    for path in (lines, write(variants=pa.array(asked))):
+        found = plan(read(path), facts)
+        assert [row["shot_id"] for row in found.takes.to_pylist()] == ["shot-0.1x1", "shot-2", "shot-3.de"]
+        (refused,) = found.refused
+        assert (refused.row, refused.column) == (1, "variants")
+        assert ast.literal_eval(refused.value) == asked[1]
+
+
+def test_a_field_of_no_axis_that_is_null_everywhere_is_not_meant(write, facts):
+    path = write(variants=pa.array([{"aspect": ["1:1"], "aspects": None}]))
+    assert plan(read(path), facts).takes["shot_id"].to_pylist() == ["shot-0.1x1"]
 
 
 def test_stills_have_variants_too(write, facts):
