@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from infra.store.errors import LeaseLost, StoreUnavailable
+from infra.store.errors import LeaseLost, StoreError
 from infra.store.lease import Lease, LeaseHeld, LeaseInfo, Owner
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ class Tenure:
             self._note.update(facts)
 
     def release(self, state: State, exit_code: int) -> None:
-        """Give the lease back with the job's end. Where the store does not answer it lapses by itself."""
+        """Give the lease back with the job's end. Where the store does not let that be done, it lapses by itself: the
+        job has ended as it has, and the next run goes by what the store holds.
+        """
         self._end.set()
         self._thread.join(timeout=self._farm.lease_lapse_s)
         if self._lost:
@@ -163,7 +165,7 @@ class Tenure:
         except LeaseLost as error:
             self._lost = True
             log.warning("%s", error)
-        except StoreUnavailable as error:
+        except StoreError as error:
             log.warning("the lease could not be given back, it lapses in %.0f s: %s", self._farm.lease_lapse_s, error)
 
     def _keep(self) -> None:
@@ -175,19 +177,32 @@ class Tenure:
                 if time.monotonic() >= renew_at or self._urgent.is_set():
                     self._urgent.clear()
                     renew_at = time.monotonic() + self._farm.lease_renew_s
-                    self._lease.renew(note=self._noted())
+                    self._try("the lease could not be renewed", lambda: self._lease.renew(note=self._noted()))
                 if time.monotonic() >= look_at:
                     look_at = time.monotonic() + self._farm.cancel_poll_s
-                    self._look_at_pause()
-                    if reason := self._look():
-                        self._on_stop(reason)
+                    self._try("nobody can tell whether the job is to be paused", self._look_at_pause)
+                    self._try("nobody can tell whether the job is to be cancelled", self._look_for_stop)
             except LeaseLost as error:
                 self._lost = True
                 self._on_lost(str(error))
                 return
-            except StoreUnavailable as error:
-                # The gangs go on: they are held by the heartbeat to the pool, and commits need no lease to be safe.
-                log.warning("the lease could not be renewed, the job goes on: %s", error)
+
+    def _look_for_stop(self) -> None:
+        if reason := self._look():
+            self._on_stop(reason)
+
+    def _try(self, words: str, call: Callable[[], None]) -> None:
+        """One look or renewal. What goes wrong with it, whatever it is, costs it alone: the next may go well.
+
+        The gangs go on: they are held by the heartbeat to the pool, and commits need no lease to be safe. A thread that
+        ended here would leave a living owner for dead.
+        """
+        try:
+            call()
+        except LeaseLost:
+            raise
+        except Exception as error:
+            log.warning("%s, the job goes on: %s: %s", words, type(error).__name__, error)
 
     def _noted(self) -> dict[str, Any]:
         with self._changed:
