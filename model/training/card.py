@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from model.errors import ModelError
 from model.facts import read_facts
 from model.training.autoencoder import measure as measure_autoencoder
 from model.training.world.vocabulary import BACKGROUNDS, CAMERAS, COLORS, DIRECTIONS, KINDS, SIZES, STYLES, TEXTURES
@@ -281,15 +282,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    text = card(
-        read_facts(given.model),
-        _evaluation(given.evaluation),
-        _autoencoder(given.model, given.autoencoder),
-        history=json.loads(given.history.read_text()) if given.history else (),
-        tasks=json.loads((given.tasks / "tasks.json").read_text()) if given.tasks else None,
-        curve=[_evaluation(folder) for folder in given.curve],
-        folder=str(given.model),
-    )
+    try:
+        text = card(
+            read_facts(given.model),
+            _evaluation(given.evaluation),
+            _autoencoder(given.model, given.autoencoder),
+            history=json.loads(given.history.read_text()) if given.history else (),
+            tasks=json.loads((given.tasks / "tasks.json").read_text()) if given.tasks else None,
+            curve=[_evaluation(folder) for folder in given.curve],
+            folder=str(given.model),
+        )
+    except (ModelError, OSError, ValueError) as error:
+        parser.error(str(error))
     (given.model / "README.md").write_text(text.rstrip() + "\n")
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.errors import ModelError
 from model.facts import read_facts
 from model.pipeline import Pipeline
 from model.quality import Asked, Reading, asked_of, judge, read, score
@@ -238,7 +239,10 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for one GPU")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    run = Evaluation(given)
+    try:
+        run = Evaluation(given)
+    except ModelError as error:
+        parser.error(str(error))
     run.check_settings()
     run.render()
     result = run.measure()

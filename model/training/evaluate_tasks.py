@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from model.conditions.build import Given
 from model.conditions.takes import clip_of, decode, render, sample
+from model.errors import ModelError
 from model.long import METHODS, Long, plan_pieces
 from model.pipeline import Pipeline
 from model.quality.drift import drift
@@ -207,7 +208,11 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for one GPU")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    pipeline, begun = Pipeline.from_pretrained(given.model, device=given.device), time.monotonic()
+    try:
+        pipeline = Pipeline.from_pretrained(given.model, device=given.device)
+    except ModelError as error:
+        parser.error(str(error))
+    begun = time.monotonic()
     given.out.mkdir(parents=True, exist_ok=True)
     kept = given.out / "figures.json"
     held: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"model": pipeline.facts["digest"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from model.quality import asked_of, read
 from model.quality.tally import summarise
-from model.training import card, evaluate
+from model.training import card, evaluate, evaluate_tasks
 from model.training.run import STOPPED
 from model.training.world import draw, held_out, sample_scene
 
@@ -104,3 +105,14 @@ def test_the_card_is_made_of_files() -> None:
         "--evaluation runs/evaluation --tasks runs/tasks --history model/default/history.json --curve runs/tiny\n"
         in text
     )
+
+
+@pytest.mark.parametrize("command", [evaluate, evaluate_tasks, card], ids=lambda command: command.__name__)
+def test_a_model_that_is_not_there_is_a_line_and_no_traceback(
+    command: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(tmp_path / "none"), *(("--evaluation",) if command is card else ("--out",)), str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["command", *words])
+    with pytest.raises(SystemExit) as left:
+        command.main()
+    assert left.value.code == 2 and "none" in capsys.readouterr().err.splitlines()[-1]
