@@ -9,6 +9,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import ray
 from ray.exceptions import RayActorError, RayError
@@ -60,6 +61,7 @@ class Pool:
         check_import_names()
         logging.getLogger().setLevel(logging.INFO)
         self._jobs: dict[str, _Job] = {}
+        self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._lender = Lender()
         self._watcher: asyncio.Task[None] | None = None
 
@@ -70,6 +72,11 @@ class Pool:
 
         Raises PlacementImpossible, JobRefused, ValueError for limits that contradict each other.
         """
+        # One after another: a job that two take over at once would run twice, the first where no heartbeat ends it.
+        async with self._doors.setdefault(spec.job_id, asyncio.Lock()):
+            await self._admit(spec)
+
+    async def _admit(self, spec: JobSpec) -> None:
         known = self._jobs.get(spec.job_id)
         if known is not None and known.result is None:
             if known.spec.owner.get("token") == spec.owner.get("token") and known.spec.epoch == spec.epoch:

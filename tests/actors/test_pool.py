@@ -1,0 +1,81 @@
+"""Admitting jobs to the pool. No Ray: jobs that end when they are told to stand for dispatchers."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import actors.pool
+from actors.job import JobSpec
+from actors.pool import JobRefused, Pool
+from tests.actors.farm import job, shot
+
+
+class Lender:
+    """Has no gangs."""
+
+    def admit(self, borrower: object) -> None: ...
+
+    def close(self, borrower: object) -> None: ...
+
+    def dismiss(self, borrower: object) -> None: ...
+
+    async def end_all(self, borrower: object) -> None: ...
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """All jobs that a pool has run, in order, and what they stand on replaced."""
+    jobs: list[Any] = []
+
+    async def run(self: Pool, job: Any) -> None:
+        jobs.append(job)
+        told = asyncio.Event()
+
+        async def stop(*_: object) -> None:
+            told.set()
+
+        job.dispatcher = SimpleNamespace(stop=SimpleNamespace(remote=stop))
+        job.process = "its process"
+        await told.wait()
+        await asyncio.sleep(0.05)
+        job.result = {"state": "stopped"}
+
+    async def gone(processes: object) -> None:
+        await asyncio.sleep(0.05)  # as long as it takes until they are confirmed gone
+
+    monkeypatch.setattr(Pool, "_run", run)
+    monkeypatch.setattr(Pool, "_watch", lambda self: asyncio.sleep(0))
+    monkeypatch.setattr(actors.pool, "Cluster", SimpleNamespace(now=lambda: None))
+    monkeypatch.setattr(actors.pool, "shape_for", lambda spec, cluster: ("shape", 1))
+    monkeypatch.setattr(actors.pool, "confirm_ended", gone)
+    monkeypatch.setattr(actors.pool, "ray", SimpleNamespace(kill=lambda dispatcher: None))
+    return jobs
+
+
+@pytest.mark.parametrize("epochs", [(2, 3), (3, 2), (2, 2)])
+def test_of_two_that_take_a_job_over_at_once_one_renders_it(
+    epochs: tuple[int, int], ran: list[Any], tmp_path: Path
+) -> None:
+    def spec(number: int, owner: str) -> JobSpec:
+        return job(tmp_path, [shot(0)], epoch=number, owner={"token": owner})
+
+    async def scenario() -> list[Any]:
+        pool = Pool()
+        pool._lender = Lender()  # type: ignore[assignment]
+        await pool.submit(spec(1, "first"))
+        await asyncio.sleep(0.05)
+        taking = [pool.submit(spec(epoch, f"owner {number}")) for number, epoch in enumerate(epochs)]
+        told = await asyncio.gather(*taking, return_exceptions=True)
+        await asyncio.sleep(0.2)
+        running = [job for job in ran if job.result is None]
+        assert [job.spec.epoch for job in running] == [max(epochs)]
+        assert pool._jobs["job"] is running[0], "its owner's heartbeat is not heard, or its silence not noticed"
+        return told
+
+    told = asyncio.run(scenario())
+    assert [type(answer) for answer in told] == [type(None), type(None) if epochs == (2, 3) else JobRefused]
