@@ -2,24 +2,31 @@
 
     dense("Red ball going right")  ->  "a large red circle moving right on a black background"
 
-Only what a prompt leaves open is filled in, and only where the prompt speaks of the model's small world; any other
-prompt comes back as it is. A language model can take this one's place: whatever maps a prompt to a prompt will do, as
-`rushes render --enhance package.module:function`.
+Only what a prompt leaves open is filled in, and only where every word of it is of the grammar of the model's small
+world (`model.training.captions`, and everyday words for it): a word put beside one that is not understood may
+contradict it. Any other prompt comes back as it is. A language model can take this one's place: whatever maps a prompt
+to a prompt will do, as `rushes render --enhance package.module:function`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
 
 from model.training.world.vocabulary import (
     BACKGROUNDS,
+    CAMERAS,
     COLORS,
-    DIRECTIONS,
     KINDS,
     MOVING,
     NUMBERS,
+    OCCLUDER,
     SIZE_WORDS,
     SIZES,
+    STYLES,
+    TEXTURES,
     any_of,
 )
 
@@ -32,42 +39,182 @@ SYNONYMS = {word: size for size, words in SIZE_WORDS.items() for word in words i
     "downward": "down", "centre": "center",
 }  # fmt: skip
 DEFAULT_SIZE, DEFAULT_COLOR, DEFAULT_MOTION, DEFAULT_BACKGROUND = "large", "red", "standing still", "black"
-_NUMBERS = {word: name for number, name in NUMBERS.items() if number > 1 for word in (name, str(number))}
-_VERBS = any_of((*MOVING, "move", "goes", "travelling", "traveling", "sliding", "flies", "flying"))
-_OTHER_MOTION = "still|falling|bouncing|orbiting|accelerating|hits|pans|zooms|camera|stays|stops"
-_BEFORE = ("a", "an", "the", "one", *_NUMBERS, *SIZES, *COLORS)
-_NOUN = re.compile(rf"(?P<words>(?:\b{any_of(_BEFORE)} )*)\b(?P<kind>{any_of(KINDS)}s?)\b")
-_HEADING = any_of(name for name in DIRECTIONS if name != "still")
+_NUMBERS = {word: number for number, name in NUMBERS.items() for word in (name, str(number))}
+
+
+class _Piece(NamedTuple):
+    """A phrase that is understood: its role in the caption, and how the world's dense captions put it."""
+
+    role: str
+    text: str
 
 
 def dense(prompt: str) -> str:
-    """The prompt with everything named that it leaves open: size, colour, motion, background."""
+    """The prompt with everything named that it leaves open: size, colour, motion, background.
+
+    A prompt with a word or an order of words that the world's captions have not comes back as it is.
+    """
     text = " ".join(re.sub(r"[a-z]+", lambda found: SYNONYMS.get(found[0], found[0]), prompt.lower()).split())
-    text, period = text.rstrip(". "), ""
-    if not re.search(rf"\b{any_of(KINDS)}s?\b", text):
-        return prompt
-    text = re.sub(rf"\b{_VERBS}(?: to the| towards the)? (?={_HEADING}\b)", "moving ", text)
-    text = _place_nouns(text)
-    if not re.search(rf"\b(?:moving|{_OTHER_MOTION})\b", text) and " and " not in text:
-        text = re.sub(rf"\b({any_of(KINDS)})(s?)\b", rf"\1\2 {DEFAULT_MOTION}", text, count=1)
-    if not re.search(rf"\b{any_of(BACKGROUNDS)}(?: background)?$|\b{any_of(BACKGROUNDS)} background\b", text):
-        head, comma, tail = text.partition(",")
-        text = f"{head} on a {DEFAULT_BACKGROUND} background{comma}{tail}"
-    else:
-        text = re.sub(
-            rf"\b(on|against|over|in front of) (?:an? )?({any_of(BACKGROUNDS)})$", r"on a \2 background", text
-        )
-    return text + period
+    pieces = _pieces(text.rstrip(".! "))
+    found = None if pieces is None else _caption(pieces)
+    return prompt if found is None else found
 
 
-def _place_nouns(text: str) -> str:
-    """Each shape with an article, a size and a colour."""
+def _caption(pieces: list[_Piece]) -> str | None:
+    """The dense caption of the phrases in the world's order; None where it is not clear what belongs to what."""
+    ends = {role: [piece.text for piece in pieces if piece.role == role] for role in ("paper", "camera", "style")}
+    body = [piece for piece in pieces if piece.role not in ends]
+    roles = [piece.role for piece in body if piece.role != "comma"]
+    if any(len(said) > 1 for said in ends.values()) or "noun" not in roles or "picture" in roles[1:]:
+        return None
+    told = _of_one(body, bool(ends["camera"])) if roles.count("noun") == 1 else _of_several(body)
+    if told is None:
+        return None
+    paper = ends["paper"] or [f"on a {DEFAULT_BACKGROUND} background"]
+    return ", ".join([" ".join([*told, *paper]), *ends["camera"], *ends["style"]])
 
-    def noun(found: re.Match[str]) -> str:
-        words = found["words"].split()
-        sizes = [word for word in words if word in SIZES] or [DEFAULT_SIZE]
-        colors = [word for word in words if word in COLORS] or [DEFAULT_COLOR]
-        number = next((word for word in words if word in _NUMBERS), "a")
-        return " ".join([_NUMBERS.get(number, number), sizes[0], colors[0], found["kind"]])
 
-    return _NOUN.sub(noun, text)
+_ORDER = ("picture", "noun", "motion", "side", "bar", "change")
+
+
+def _of_one(body: list[_Piece], camera: bool) -> list[str] | None:
+    """What is told of one thing, or of several alike; None where that is told twice, or of something left unnamed."""
+    if any(piece.role == "and" and [*body, piece][place + 1].role != "motion" for place, piece in enumerate(body)):
+        return None
+    body = [piece for piece in body if piece.role not in ("comma", "and")]
+    roles = [piece.role for piece in body]
+    if not set(roles) <= set(_ORDER) or any(roles.count(role) > 1 for role in _ORDER if role != "change"):
+        return None
+    # What stops or is pushed on moves, though nobody says where; what a bar hides or a camera shows may move.
+    moves = any(piece.text.endswith(("stops", "moves on")) for piece in body)
+    if not moves and not camera and not {"motion", "bar", "picture"} & set(roles):
+        body.append(_Piece("motion", DEFAULT_MOTION))
+    return _joined(sorted(body, key=lambda piece: _ORDER.index(piece.role)))
+
+
+def _of_several(body: list[_Piece]) -> list[str] | None:
+    """What is told of several things, in its own order, which tells whose it is."""
+    roles = [piece.role for piece in body]
+    start = roles.index("picture") + 1 if "picture" in roles else 0
+    if roles[start] != "noun":
+        return None
+    for before, role in pairwise(roles[start:]):
+        joins = before in ("and", "link")
+        if joins != (role == "noun") or (before == "comma" and role == "motion"):
+            return None  # a thing that nothing joins to the one before, or a motion that may be either's
+    return None if roles[-1] in ("and", "link") else _joined([piece for piece in body if piece.role != "comma"])
+
+
+def _joined(body: list[_Piece]) -> list[str]:
+    """The texts; a change after another one follows it in time."""
+    again = [one.role == other.role == "change" for one, other in pairwise(body)]
+    return [
+        "and then " + piece.text.removeprefix("which ") if after else piece.text
+        for piece, after in zip(body, [False, *again], strict=True)
+    ]
+
+
+def _pieces(text: str) -> list[_Piece] | None:
+    """The phrases of a text; None where a word is in none of them, or stands where it says nothing."""
+    found: list[_Piece] = []
+    while text:
+        matches = ((role, put, pattern.match(text)) for role, pattern, put in _PHRASES)
+        role, put, match = next((one for one in matches if one[2]), ("", _as_said, None))
+        put_so = match and put(match)
+        if match is None or put_so is None:
+            return None
+        found.append(_Piece(role, str(put_so)))
+        text = text[match.end() :].lstrip()
+    return found
+
+
+def _as_said(found: re.Match[str]) -> str | None:
+    return found[0]
+
+
+def _noun(found: re.Match[str]) -> str | None:
+    """A shape with an article, a size and a colour; None where it is not clear which, or how many."""
+    words = found["words"].split()
+    sizes = [word for word in words if word in SIZES]
+    colors = [word for word in words if word in COLORS]
+    numbers = [_NUMBERS[word] for word in words if word in _NUMBERS]
+    number = numbers[0] if numbers else 1
+    if max(len(sizes), len(colors), len(numbers)) > 1 or bool(found["many"]) != (number > 1):
+        return None
+    many = NUMBERS[number] if number > 1 else "a"
+    return " ".join([many, *(sizes or [DEFAULT_SIZE]), *(colors or [DEFAULT_COLOR]), found["kind"] + found["many"]])
+
+
+def _paper(found: re.Match[str]) -> str | None:
+    if found["where"] in (None, "with ") and not found["word"]:
+        return None  # a colour that says of nothing that it is the background
+    texture = "" if found["texture"] in (None, "plain") else f"{found['texture']} "
+    return f"on a {texture}{found['name']} background"
+
+
+def _move(found: re.Match[str]) -> str | None:
+    """Straight motion; without a direction as well, for that is not ours to choose."""
+    way = re.sub(r"-| and ", " ", found["way"] or "")
+    return " ".join(["accelerating" if found["faster"] else "moving", *way.split()])
+
+
+def _fall(found: re.Match[str]) -> str | None:
+    return "falling and bouncing" if found["again"] else "falling down"
+
+
+def _change(found: re.Match[str]) -> str | None:
+    return f"which {found['what']}" if found["which"] else found["what"]
+
+
+_BEFORE = any_of(("a", "an", "the", *_NUMBERS, *SIZES, *COLORS))
+_IS = r"(?:(?:that|which) )?(?:is )?"
+_VERBS = any_of((
+    *MOVING, "move", "goes", "travelling", "traveling", "sliding", "flies", "flying", "drifts", "drifting", "glides",
+    "gliding", "floats", "floating",
+))  # fmt: skip
+_PAPER = rf"(?:(?:an?|the) )?(?:(?P<texture>{any_of(TEXTURES)}) )?(?P<name>{any_of(BACKGROUNDS)})(?P<word> background)?"
+_ON_PAPER = re.sub(r"\?P<\w+>", "?:", _PAPER)
+# Each with its role and how it is put; what is matched first counts.
+_PHRASES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str | None]], ...] = tuple(
+    (role, re.compile(rf"(?:{pattern})(?![\w-])" if role != "comma" else pattern), put)
+    for role, pattern, put in (
+        ("comma", ",", _as_said),
+        ("picture", r"an? (?:picture|still|image) of", _as_said),
+        ("paper", rf"(?P<where>(?:on|in front of|against|over|with) )?{_PAPER}", _paper),
+        (
+            "camera",
+            rf"(?:the )?camera (?P<how>{any_of(name for name in CAMERAS if name != 'still')})",
+            lambda found: f"the camera {found['how']}",
+        ),
+        ("style", rf"(?:in )?(?:a )?(?P<how>{any_of(STYLES)}) style", lambda found: f"{found['how']} style"),
+        (
+            "bar",
+            rf"behind (?:(?:an?|the) )?(?P<color>{any_of(COLORS)}) {OCCLUDER}",
+            lambda found: f"behind {'an' if found['color'][0] in 'aeiou' else 'a'} {found['color']} {OCCLUDER}",
+        ),
+        ("side", "on the (?:left|right)", _as_said),
+        (
+            "change",
+            r"(?:(?P<which>which )|that |and then |and |then )?"
+            rf"(?P<what>turns {any_of(COLORS)}|breaks|stops|moves on(?! {_ON_PAPER}(?![\w-])))",
+            _change,
+        ),
+        ("motion", rf"{_IS}(?:standing still|stands still|stays still|not moving|still)", lambda _: DEFAULT_MOTION),
+        ("motion", rf"{_IS}(?:falls|falling)(?: down)?(?P<again> and (?:bounces|bouncing))?", _fall),
+        (
+            "motion",
+            rf"{_IS}(?:bounces|bouncing)(?P<way> left and right| up and down)?",
+            lambda found: f"bouncing{found['way'] or ''}",
+        ),
+        ("motion", rf"{_IS}(?:orbits|orbiting)(?: around)?(?: the center)?", lambda _: "orbiting around the center"),
+        (
+            "motion",
+            rf"{_IS}(?:(?P<faster>accelerates|accelerating)|{_VERBS})"
+            r"(?: (?:(?:to|towards) the )?(?P<way>(?:up|down)(?:-| and | )(?:left|right)|up|down|left|right))?",
+            _move,
+        ),
+        ("noun", rf"(?P<words>(?:{_BEFORE} )*)(?P<kind>{any_of(KINDS)})(?P<many>s?)", _noun),
+        ("link", "hits|near", _as_said),
+        ("and", "and", _as_said),
+    )
+)
