@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from actors.cached import seconds_cached, vouched_for
 from actors.chains import Chains
 from actors.found import find_linked
 from actors.job import JobSpec
@@ -22,8 +23,8 @@ from actors.scheduler import Scheduler
 from actors.takes import Take
 from infra.store import Store
 from infra.store.additions import read_takes
-from infra.store.commits import committed_keys, read_many
-from infra.store.jobs import quarantined
+from infra.store.commits import keys_since
+from infra.store.jobs import quarantined, usable_manifest
 from infra.store.keeping import Kept, keep_of, kept
 from infra.store.layout import Take as TakeName
 
@@ -31,8 +32,6 @@ _COLUMNS = (
     "show", "shot_id", "take", "takes", "keep", "priority", "deadline", "not_before", "budget_gpu_s", "cost_gpu_s",
     "render_width", "render_height", "render_frames",
 )  # fmt: skip
-CACHED_READ_MOST = 2000
-"""Commits that are read at the start for the GPU seconds they had cost; beyond, the plan's estimate counts."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,15 @@ class Ledger:
     def read(cls, store: Store, spec: JobSpec) -> Ledger:
         """Reads plan, commits and the round's quarantine. Raises StoreError; NotFound where the job has no plan."""
         rows = read_takes(store, spec.job_id)
-        committed = committed_keys(store)
+        view = usable_manifest(store, spec.job_id, ("spec_key", "state", "gpu_s"))
+        committed, later = keys_since(store, None if view is None else view.written)
+        vouched = {} if view is None else vouched_for(view.table, later)
         listed = pc.is_in(rows["spec_key"], value_set=pa.array(sorted(committed), rows["spec_key"].type))
         numbers = pc.indices_nonzero(listed)
         keys, costs = rows["spec_key"].take(numbers).to_pylist(), rows["cost_gpu_s"].take(numbers).to_pylist()
-        done = seconds_cached(store, list(zip(numbers.to_pylist(), keys, (cost or 0.0 for cost in costs), strict=True)))
+        done = seconds_cached(
+            store, list(zip(numbers.to_pylist(), keys, (cost or 0.0 for cost in costs), strict=True)), vouched
+        )
         ledger = cls(rows, done, _rows_of(rows, quarantined(store, spec.job_id, round=spec.round)))
         if ledger.chains.any:
             ledger._find_linked(store, spec, committed)
@@ -265,22 +268,6 @@ class _Keys(Mapping[int, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def seconds_cached(store: Store, keys: list[tuple[int, str, float]]) -> dict[int, float]:
-    """GPU seconds that commits had cost, by take id; a commit that cannot be read is left out: its take is not done.
-
-    keys: (take id, spec_key, planned cost) of takes whose commits were listed. Beyond ``CACHED_READ_MOST`` the name is
-    believed and the planned cost is counted; ``verify`` reads all.
-    """
-    looked_at, believed = keys[:CACHED_READ_MOST], keys[CACHED_READ_MOST:]
-    commits = read_many(store, [key for _, key, _ in looked_at])
-    found = {take: planned for take, _, planned in believed}
-    for take, key, _ in looked_at:
-        commit = commits.get(key)
-        if isinstance(commit, dict):
-            found[take] = float(commit["gpu_s"])
-    return found
 
 
 def _rows_of(rows: pa.Table, takes: set[TakeName]) -> set[int]:

@@ -1,7 +1,7 @@
 """The manifest of a job, made from the store alone.
 
 Plan, commits and quarantine are the truth; a manifest is never read back as one. The one that stands is used as a
-memory only, so that of a million commits those that it already names are not read again.
+memory only (`flows.remembered`), so that of a million commits those that it already names are not read again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flows import remembered
 from flows.keeping import has_keep
+from flows.remembered import LAST, TakeKey
 from infra.store import layout
 from infra.store.additions import read_takes
-from infra.store.commits import committed_keys, read_commits, read_many
-from infra.store.errors import CommitUnreadable, Damaged, NotFound, Superseded
-from infra.store.jobs import list_quarantine, read_manifest, write_manifest
+from infra.store.commits import read_commits, read_many
+from infra.store.errors import CommitUnreadable, Superseded
+from infra.store.jobs import list_quarantine, write_manifest
 from infra.store.keeping import kept, verdict_of
 
 if TYPE_CHECKING:
@@ -26,14 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rushes.manifest")
 
-TakeKey = tuple[str, str, int]
-"""show, shot_id, take."""
-
 FIRST = ("show", "shot_id", "revision", "take", "seed", "spec_key", "state", "width", "height", "frames", "fps")
-LAST = (
-    "media_path", "sha256", "bytes", "gpu_s", "attempt", "error_class", "quality", "quality_verdict",
-    "quality_reasons", "quality_rank",
-)  # fmt: skip
 PLANNERS_OWN = frozenset(
     {
         "row",
@@ -177,9 +172,8 @@ def _skipped(
 
 def _commits(store: Store, job_id: str, keys: Sequence[str | None]) -> dict[str, dict[str, Any]]:
     """What the manifest says of each committed take of the job, by spec_key. An unreadable commit is not one."""
-    standing = committed_keys(store)
+    standing, known = remembered.commits(store, job_id)
     wanted = [key for key in keys if key is not None and key in standing]
-    known = _remembered(store, job_id)
     found = {key: known[key] for key in wanted if key in known}
     for key, commit in read_many(store, [key for key in wanted if key not in found]).items():
         if isinstance(commit, CommitUnreadable):
@@ -222,33 +216,6 @@ def _score(commit: Mapping[str, Any]) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
-def _remembered(store: Store, job_id: str) -> dict[str, dict[str, Any]]:
-    """Committed rows of the manifest that stands, by spec_key: a commit never changes."""
-    import pyarrow.compute as pc
-
-    table = _standing(store, job_id)
-    if table is None:
-        return {}
-    rows = table.filter(pc.equal(table["state"], "committed")).select(["spec_key", *LAST]).to_pylist()
-    return {row.pop("spec_key"): row for row in rows}
-
-
-def _remembered_keys(store: Store, job_id: str) -> dict[TakeKey, str]:
-    table = _standing(store, job_id)
-    if table is None:
-        return {}
-    return {name: key for name, key in zip(_names(table), table["spec_key"].to_pylist(), strict=True) if key}
-
-
-def _standing(store: Store, job_id: str) -> pa.Table | None:
-    try:
-        table = read_manifest(store, job_id)
-    except (NotFound, Damaged) as error:
-        log.debug("the manifest is made from nothing: %s", error)
-        return None
-    return table if {"state", "spec_key", *LAST} <= set(table.column_names) else None
-
-
 def _resolved(
     store: Store,
     job_id: str,
@@ -264,7 +231,7 @@ def _resolved(
     keys: list[str | None] = plan["spec_key"].to_pylist()
     if None not in keys:
         return keys
-    known = {**_remembered_keys(store, job_id), **resolved}
+    known = {**remembered.keys(store, job_id), **resolved}
     names = _names(plan)
     still_open: dict[tuple[str, str, int, str], int] = {}
     for number, (key, name, revision) in enumerate(zip(keys, names, plan["revision"].to_pylist(), strict=True)):

@@ -22,7 +22,7 @@ from infra.store.jobs import compact_quarantine
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from flows.manifest import TakeKey
+    from flows.remembered import TakeKey
     from infra.store import Store
 
 log = logging.getLogger("rushes.outputs")

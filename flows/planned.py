@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,6 +91,21 @@ class Planned:
     def roots(self) -> tuple[str, ...]:
         """Prefixes that inputs may come from."""
         return self.origin.roots
+
+    def only_cached(self, keys: Set[str]) -> Planned:
+        """The same without those cached takes whose keys are not among these: their commits cannot be read.
+
+        A take whose key the plan leaves open stays as it is: the farm looks for it.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        takes = self.plan.takes
+        own = takes["spec_key"]
+        stands = pc.or_(pc.is_null(own), pc.is_in(own, value_set=pa.array(sorted(keys), own.type)))
+        cached = pc.and_(takes["cached"], stands)
+        takes = takes.set_column(takes.column_names.index("cached"), "cached", cached)
+        return replace(self, plan=replace(self.plan, takes=takes))
 
     def takes(self) -> Takes:
         """Counts before anything renders."""

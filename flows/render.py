@@ -62,7 +62,10 @@ def run_job(
     if budget_gpu_s is not None:
         chosen = RenderOptions(**{**vars(chosen), "budget_gpu_s": budget_gpu_s})
     if not planned.takes().pending:
-        return _nothing_to_render(planned, settings)
+        found = _nothing_to_render(planned, settings)
+        if isinstance(found, JobReport):
+            return found
+        planned = found
     # Ray and Prefect both import it when they first need it, each in its own thread here, and two first imports at the
     # same time leave one of them with half a module.
     import_module("pydantic.v1")
@@ -81,19 +84,23 @@ def run_job(
         return Run(planned, settings, chosen, on_status or (lambda _: None), signals).run(view)
 
 
-def _nothing_to_render(planned: Planned, settings: Settings) -> JobReport:
-    """No Prefect, no Ray: the plan is put if absent, and views that are missing or old are made."""
+def _nothing_to_render(planned: Planned, settings: Settings) -> JobReport | Planned:
+    """No Prefect, no Ray: the plan is put if absent, and views that are missing or old are made.
+
+    Making them reads the commits that no manifest vouches for. Where some cannot be read, their takes are to be
+    rendered after all, and the plan comes back without them.
+    """
     from flows.manifest import count
     from flows.outputs import Outputs
+    from flows.remembered import committed_in, trusted
     from infra.store import layout
-    from infra.store.jobs import read_manifest
 
     takes, store = planned.takes(), planned.store
     exit_code = ExitCode.FAULTS if takes.quarantined or planned.plan.refused else ExitCode.DONE
     store.probe()
     planned.put()
-    paths = (layout.manifest_path(planned.job_id), layout.board_path(planned.job_id))
-    manifest = None if any(store.stat(path) is None for path in paths) else read_manifest(store, planned.job_id)
+    board = store.stat(layout.board_path(planned.job_id))
+    manifest = None if board is None else trusted(store, planned.job_id)
     if manifest is None or _older_than(takes, count(manifest)):
         outputs = Outputs(
             store,
@@ -103,6 +110,9 @@ def _nothing_to_render(planned: Planned, settings: Settings) -> JobReport:
             refused=planned.plan.refused,
         )
         manifest, _ = outputs.refresh(STATES[exit_code])
+    left = planned.only_cached(committed_in(manifest))
+    if left.takes().pending:
+        return left
     return report(planned, takes, GpuSeconds(cached=count(manifest).gpu_s), exit_code)
 
 

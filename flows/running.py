@@ -16,9 +16,10 @@ from flows.accounts import BOOKS, Books, books_of, gpu_seconds, price_of, report
 from flows.at_work import noted
 from flows.farm import OnStatus, RenderOptions, render_on_farm
 from flows.live import LiveJob, Outcome
-from flows.manifest import TakeKey, quarantine_records
+from flows.manifest import quarantine_records
 from flows.outputs import Outputs, PosterFeed, Refresher, board_url
 from flows.pausing import StorePause, clear_pause
+from flows.remembered import TakeKey
 from flows.report import ExitCode, GpuSeconds, JobReport, Takes
 from flows.results import outcome_of
 from flows.shards import shards_of

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("rushes.ledger")
 
 MOST_COMMITS_READ = 20_000
-"""Commits that are read for their cost where no manifest tells it yet, 16 at a time."""
+"""Commits that are read where no manifest vouches for them, 16 at a time; of others the names count."""
 TAKE = ("show", "shot_id", "take")
 
 
@@ -81,19 +81,25 @@ class Ledger:
 
         from infra.store import layout
         from infra.store.additions import read_takes
-        from infra.store.commits import committed_keys
+        from infra.store.commits import keys_since
         from infra.store.errors import NotFound
-        from infra.store.jobs import current_round, list_quarantine
+        from infra.store.jobs import current_round, list_quarantine, usable_manifest
         from infra.store.lease import owner_is_gone, read_lease
 
         try:
             takes = read_takes(store, job_id)
         except NotFound as error:
             raise Failure(no_job(store, job_id)) from error
-        known = committed_keys(store) if committed is None else committed
-        manifest = _manifest(store, job_id)
+        view = usable_manifest(store, job_id, (*TAKE, "spec_key", "state", "gpu_s"))
+        manifest = None if view is None else view.table
+        known, later = committed, set[str]()
+        if known is None:
+            known, later = keys_since(store, None if view is None else view.written)
         keys = _keys(takes, manifest)
         done = pc.is_in(keys, value_set=pa.array(sorted(known), pa.string()))
+        spent, unreadable = _costs(store, keys.filter(done), manifest, later) if costs else (None, [])
+        if unreadable:
+            done = pc.and_(done, pc.invert(pc.is_in(keys, value_set=pa.array(unreadable, pa.string()))))
         number, records = current_round(store, job_id), list_quarantine(store, job_id, all_rounds=True)
         newest = {take_key(record): record for record in records if record["round"] == number}
         if newest:
@@ -112,7 +118,7 @@ class Ledger:
             origin=Origin.of(takes),
             lease=lease,
             owner_gone=lease is not None and not lease.final and owner_is_gone(lease),
-            costs=_costs(store, keys.filter(done), manifest) if costs else None,
+            costs=spent,
             booked=GpuSeconds.told(lease.note.get("gpu_s") if lease is not None else None),
             board=store.stat(layout.board_path(job_id)) is not None,
             pause=read_pause(store, job_id) if lease is not None and not lease.final else None,
@@ -206,19 +212,6 @@ def take_key(record: Mapping[str, Any]) -> tuple[str, str, int]:
     return record["show"], record["shot_id"], int(record["take"])
 
 
-def _manifest(store: Store, job_id: str) -> pa.Table | None:
-    from infra.store.errors import Damaged, NotFound
-    from infra.store.jobs import read_manifest
-
-    try:
-        return read_manifest(store, job_id)
-    except NotFound:
-        return None
-    except Damaged as error:  # a view: the plan and the commits tell the same, but for what was resolved later
-        log.warning("%s", error)
-        return None
-
-
 def _keys(takes: pa.Table, manifest: pa.Table | None) -> pa.ChunkedArray:
     """spec_keys in the plan's order; one that the plan left open comes from the manifest, where a take resolved it."""
     import pyarrow as pa
@@ -250,8 +243,13 @@ def _skipped(
     return len(kept(store, takes, keys.to_pylist(), done=standing, given_up=given_up, verdicts=known).skipped)
 
 
-def _costs(store: Store, keys: pa.ChunkedArray, manifest: pa.Table | None) -> pa.Table:
-    """GPU seconds of these takes, from the manifest and, of takes that it does not have yet, from their commits."""
+def _costs(
+    store: Store, keys: pa.ChunkedArray, manifest: pa.Table | None, later: set[str]
+) -> tuple[pa.Table, list[str]]:
+    """GPU seconds of these takes, and those of them that are not done because their commits cannot be read.
+
+    From the manifest and, of takes that it does not have yet or that were written later, from their commits.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -261,9 +259,10 @@ def _costs(store: Store, keys: pa.ChunkedArray, manifest: pa.Table | None) -> pa
     schema = pa.schema([("spec_key", pa.string()), ("gpu_s", pa.float64())])
     known = schema.empty_table()
     if manifest is not None:
-        known = manifest.select(schema.names).cast(schema)
+        known = manifest.filter(pc.equal(manifest["state"], "committed")).select(schema.names).cast(schema)
         wanted = pc.is_in(known["spec_key"], value_set=keys.combine_chunks())
-        known = known.filter(pc.and_(wanted, known["gpu_s"].is_valid()))
+        stale = pc.is_in(known["spec_key"], value_set=pa.array(sorted(later), pa.string()))
+        known = known.filter(pc.and_(pc.and_not(wanted, stale), known["gpu_s"].is_valid()))
     missing = keys.filter(pc.invert(pc.is_in(keys, value_set=known["spec_key"].combine_chunks()))).to_pylist()
     if len(missing) > MOST_COMMITS_READ:
         log.warning("the cost of %d takes is not counted: no manifest has them yet", len(missing) - MOST_COMMITS_READ)
@@ -273,4 +272,5 @@ def _costs(store: Store, keys: pa.ChunkedArray, manifest: pa.Table | None) -> pa
         log.warning("the cost of takes that no manifest has yet is not counted: %s", error)
         read = {}
     found = [(key, float(commit["gpu_s"])) for key, commit in read.items() if isinstance(commit, dict)]
-    return pa.concat_tables([known, pa.table([[k for k, _ in found], [s for _, s in found]], schema=schema)])
+    costs = pa.concat_tables([known, pa.table([[k for k, _ in found], [s for _, s in found]], schema=schema)])
+    return costs, [key for key, commit in read.items() if not isinstance(commit, dict)]

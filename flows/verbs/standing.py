@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
 def committed(store: Store) -> Iterator[str]:
     """spec_keys with a commit, from a listing. One at a time: the names of a million are not held as text."""
-    from infra.store import layout
+    from infra.store.commits import list_commits
 
-    for found in store.list(layout.COMMITS):
-        if (key := layout.parse_commit_path(found.path)) is not None:
-            yield key
+    return (key for key, _ in list_commits(store))
 
 
 def with_added(store: Store, job_id: str, takes: pa.Table, facts: Mapping[str, Any]) -> pa.Table | None:

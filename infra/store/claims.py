@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from infra.store import jobs, layout
 from infra.store.additions import read_takes
-from infra.store.errors import Damaged, NotFound
+from infra.store.errors import Damaged
 from infra.store.lease import LeaseInfo, owner_is_gone, read_lease
 from infra.store.store import Store
 
@@ -67,9 +67,8 @@ def planned_takes(store: Store, job_id: str) -> Iterator[Planned]:
 
 def _resolved(store: Store, job_id: str) -> dict[tuple[str, str, int], tuple[str | None, str | None]]:
     """Revision and key by take, as far as the job's manifest tells."""
-    try:
-        table = jobs.read_manifest(store, job_id).select(list(_COLUMNS))
-    except (NotFound, Damaged, KeyError):
+    view = jobs.usable_manifest(store, job_id, _COLUMNS)
+    if view is None:
         return {}
-    rows = zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
+    rows = zip(*(view.table[name].to_pylist() for name in _COLUMNS), strict=True)
     return {(show, shot_id, take): (revision, key) for show, shot_id, revision, take, key in rows}

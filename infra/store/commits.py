@@ -163,10 +163,29 @@ def _same_attempt(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def committed_keys(store: Store) -> set[str]:
     """The spec_keys that have a commit by name, from a fresh listing: 1,000 names per request, no content.
 
-    A name is not yet a commit: `read_many` tells which of those that matter can be read.
+    An empty object is none. A name is not yet a commit: `read_many` tells which of those that matter can be read.
     """
-    keys = (layout.parse_commit_path(found.path) for found in store.list(layout.COMMITS))
-    return {key for key in keys if key is not None}
+    return {key for key, _ in list_commits(store)}
+
+
+def list_commits(store: Store) -> Iterator[tuple[str, datetime]]:
+    """The spec_keys of `committed_keys` one at a time, each with when its object was written."""
+    for found in store.list(layout.COMMITS):
+        if found.size and (key := layout.parse_commit_path(found.path)) is not None:
+            yield key, found.modified
+
+
+def keys_since(store: Store, written: datetime | None) -> tuple[set[str], set[str]]:
+    """`committed_keys`, and those of them that were written since then, or at that very time; all of them for None.
+
+    A commit never changes, so one that is older than a view which counts it needs not be read again.
+    """
+    keys, later = set(), set()
+    for key, changed in list_commits(store):
+        keys.add(key)
+        if written is None or changed >= written:
+            later.add(key)
+    return keys, later
 
 
 def read_commit(store: Store, spec_key: str) -> dict[str, Any] | None:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from infra.store import layout
 from infra.store.conditional import create_or_read, replace_or_read
 from infra.store.errors import Changed, Damaged, NotFound, PlanDiffers, StoreUnavailable, Superseded
 from infra.store.layout import Take
 from infra.store.store import Store
-from infra.store.tables import first_difference, from_parquet, metadata, to_parquet
+from infra.store.tables import first_difference, from_parquet, lacking, metadata, to_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _THREADS = 16
 _EPOCH = "rushes.epoch"
+_log = logging.getLogger(__name__)
+
+
+class View(NamedTuple):
+    """A manifest, and when it was written by the store's own clock, or a little before."""
+
+    table: pa.Table
+    written: datetime
 
 
 def list_jobs(store: Store) -> list[str]:
@@ -172,6 +181,25 @@ def read_manifest(store: Store, job_id: str) -> pa.Table:
     """The job's manifest. NotFound where none was written yet."""
     path = layout.manifest_path(job_id)
     return from_parquet(store.read(path), path)
+
+
+def usable_manifest(store: Store, job_id: str, columns: Iterable[str]) -> View | None:
+    """The job's manifest for a reader of these columns. None where there is none, or it cannot be read, or lacks some:
+    a view is made anew, and damage to it stops nobody.
+    """
+    path = layout.manifest_path(job_id)
+    found = store.stat(path)  # before it is read: what is written in between counts as later than the view
+    if found is None:
+        return None
+    try:
+        table = read_manifest(store, job_id)
+    except (NotFound, Damaged) as error:
+        _log.warning("%s; it is made anew", error)
+        return None
+    if (reason := lacking(table, columns)) is not None:
+        _log.warning("%s: %s; it is made anew", path, reason)
+        return None
+    return View(table, found.modified)
 
 
 def _records(store: Store, job_id: str) -> Iterator[tuple[str, Take, int]]:

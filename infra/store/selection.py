@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from infra.store.additions import read_takes
 from infra.store.commits import read_commits, read_many
 from infra.store.decisions import Decision, decided, read_decision
-from infra.store.errors import Damaged, NotFound
-from infra.store.jobs import read_manifest
+from infra.store.errors import Damaged
+from infra.store.jobs import usable_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -188,11 +188,11 @@ def job_keys(store: Store, job_id: str, takes: pa.Table) -> list[str | None]:
     keys: list[str | None] = takes["spec_key"].to_pylist()
     if None not in keys:
         return keys
-    try:
-        manifest = read_manifest(store, job_id)
-    except (NotFound, Damaged):
-        return keys
     columns = ("show", "shot_id", "revision", "take")
+    view = usable_manifest(store, job_id, (*columns, "spec_key"))
+    if view is None:
+        return keys
+    manifest = view.table
     told = zip(*(manifest[name].to_pylist() for name in columns), strict=True)
     later = dict(zip(told, manifest["spec_key"].to_pylist(), strict=True))
     names = zip(*(takes[name].to_pylist() for name in columns), strict=True)

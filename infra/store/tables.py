@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from infra.store.errors import Damaged
@@ -17,6 +17,14 @@ _RESOLVED_LATER = {"spec_key", "picture_key", "revision"} | {
     f"{kind}_sha256" for kind in ("image", "last_image", "video", "mask")
 }
 _TAKE = ("show", "shot_id", "take")
+TAKE_COLUMNS = ("show", "shot_id", "revision", "take", "spec_key")
+"""Without these a table is no plan, and no addition to one."""
+_TEXTS = ("show", "shot_id", "revision", "spec_key", "state", "media_path", "sha256", "error_class", "quality_verdict")
+KINDS = dict.fromkeys(_TEXTS, "text") | {
+    "take": "whole", "bytes": "whole", "attempt": "whole",
+    "gpu_s": "number", "quality": "number", "quality_rank": "number", "quality_reasons": "texts",
+}  # fmt: skip
+"""What readers need of plans and manifests, and of which kind it is."""
 
 
 def to_parquet(table: pa.Table, more: Mapping[str, str] | None = None) -> bytes:
@@ -54,6 +62,31 @@ def metadata(data: bytes, path: str) -> dict[str, str]:
     except (pa.ArrowException, OSError) as error:
         raise Damaged(f"{path}: {error}") from error
     return {key.decode(): value.decode() for key, value in found.items() if key.startswith(b"rushes.")}
+
+
+def lacking(table: pa.Table, columns: Iterable[str]) -> str | None:
+    """What a table lacks of the columns that its reader needs, in words, or None."""
+    for name in columns:
+        if name not in table.column_names:
+            return f"it has no column {name}"
+        kind = table.schema.field(name).type
+        if not _is_of(kind, KINDS[name]):
+            return f"its column {name} is {kind}, not {KINDS[name]}"
+    return None
+
+
+def _is_of(kind: pa.DataType, wanted: str) -> bool:
+    """Whether a column's type is one that such values come in; a column without any value is of each."""
+    import pyarrow as pa
+
+    found = kind.value_type if pa.types.is_dictionary(kind) else kind
+    fits = {
+        "text": (pa.types.is_string, pa.types.is_large_string),
+        "whole": (pa.types.is_integer,),
+        "number": (pa.types.is_floating, pa.types.is_integer),
+        "texts": (pa.types.is_list,),
+    }
+    return pa.types.is_null(found) or any(test(found) for test in fits[wanted])
 
 
 def first_difference(standing: pa.Table, wanted: pa.Table) -> str | None:

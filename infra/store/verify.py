@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from infra.scratch import Scratch
 from infra.store import jobs, layout, selection
 from infra.store.additions import read_takes
-from infra.store.commits import CommitRead, committed_keys, read_commits
+from infra.store.commits import CommitRead, read_commits
 from infra.store.errors import CommitMisplaced, CommitNewer, Damaged, NotFound, StoreError
 from infra.store.store import Store
 from infra.store.types import Stat
@@ -91,7 +91,8 @@ def audit(
             seen += len(batch)
             if on_progress is not None:
                 on_progress(seen)
-    committed = committed_keys(store)
+    # By name: one that cannot be read is told above, and once is enough.
+    committed = {key for found in store.list(layout.COMMITS) if (key := layout.parse_commit_path(found.path))}
     for job_id in jobs.list_jobs(store) if job is None else [job]:
         faults += _check_plan(store, job_id) + _check_manifest(store, job_id, committed)
     unknown = any(fault.kind == "commit-newer" for fault in faults)

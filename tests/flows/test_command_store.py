@@ -187,7 +187,7 @@ def test_status_counts_takes_whose_key_was_found_late(tmp_path: Path, capsys: An
     commit(planned, found, tmp_path, gpu_s=1.5)
     assert run(capsys, "status", tmp_path / "out", "--json").json["takes"]["committed"] == 0
     columns = {name: [found[name]] for name in ("show", "shot_id", "take", "spec_key")}
-    write_manifest(planned.store, planned.job_id, pa.table({**columns, "gpu_s": [1.5]}))
+    write_manifest(planned.store, planned.job_id, pa.table({**columns, "state": ["committed"], "gpu_s": [1.5]}))
     result = run(capsys, "status", tmp_path / "out", "--json").json
     assert result["takes"]["committed"] == 1 and result["gpu_s"]["rendered"] == 1.5
 

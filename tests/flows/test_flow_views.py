@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -98,7 +99,10 @@ def test_commits_that_the_manifest_knows_are_not_read_again(store: Store, tmp_pa
     commit(store, tmp_path, 0)
     first = put_manifest(store, JOB)
     key = first["spec_key"][0].as_py()
-    store.write(layout.commit_path(key), b"{")  # what was read once is not looked at again: a commit never changes
+    path = layout.commit_path(key)
+    store.write(path, b"{")  # newer than the manifest, which cannot vouch for it any more
+    assert make_manifest(store, JOB)["state"].to_pylist() == ["pending"] * 4
+    os.utime(tmp_path / "store" / path, (1.0, 1.0))  # what was read once is not looked at again: a commit never changes
     assert make_manifest(store, JOB).equals(first)
     store.delete(layout.commit_path(key))
     assert states(make_manifest(store, JOB))[0] == "pending", "but a commit that is gone is no take"

@@ -157,7 +157,7 @@ def test_an_unreadable_commit_is_never_done_and_is_replaced(
         store.delete(other["media"]["path"])
     store.write(layout.commit_path(record["spec_key"]), damaged)
 
-    assert committed_keys(store) == {record["spec_key"]}, "a name is not yet a commit"
+    assert committed_keys(store) == ({record["spec_key"]} if damaged else set()), "a name is not yet a commit"
     with pytest.raises(CommitUnreadable):
         read_commit(store, record["spec_key"])
     assert isinstance(read_many(store, [record["spec_key"]])[record["spec_key"]], CommitUnreadable)

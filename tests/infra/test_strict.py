@@ -20,7 +20,7 @@ NOT_JSON = [b"", b'{"a": 1', b"\xff\xfe{}", b"[" * 200_000, b"1e999", b"[NaN]", 
 
 @pytest.mark.parametrize("data", NOT_JSON, ids=lambda data: repr(data[:12]))
 def test_what_is_no_json_is_one_error(data: bytes) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"."):
         read_json(data)
 
 
@@ -51,9 +51,9 @@ def test_a_commit_with_values_that_no_render_gives_is_unreadable(
     assert parse(key, json.dumps(commit | {"seed": -(2**63)}).encode())["seed"] == -(2**63)
     for name, value in IMPOSSIBLE:
         changed = commit["media"] | value if name == "media" else value
+        data = json.dumps(commit | {name: changed}).encode()
         with pytest.raises(CommitUnreadable):
-            parse(key, json.dumps(commit | {name: changed}).encode())
-            pytest.fail(f"{name}: {value} was taken")
+            parse(key, data)
     store.write(layout.commit_path(key), json.dumps(commit | {"gpu_s": float("nan")}).encode())
     assert isinstance(read_many(store, [key])[key], CommitUnreadable)
     assert [fault.kind for fault in audit(store).faults] == ["commit-unreadable"]
