@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from infra.store import layout
+from infra.store import layout, strict
 from infra.store.conditional import create_or_read, replace_or_read
 from infra.store.errors import Changed, Damaged, NotFound, PlanDiffers, StoreUnavailable, Superseded
 from infra.store.layout import Take
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 _THREADS = 16
 _EPOCH = "rushes.epoch"
 _log = logging.getLogger(__name__)
+
+
+_TEXTS = {"error_class", "message", "traceback", "replay", "log", "spec_key", "revision", "exception", "recorded", "at"}
+_MOST_ATTEMPTS = 2**31 - 1
+
+
+class _Unreadable(NamedTuple):
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 class View(NamedTuple):
@@ -108,22 +120,57 @@ def quarantined(store: Store, job_id: str, *, round: int | None = None) -> set[T
 def list_quarantine(
     store: Store, job_id: str, *, round: int | None = None, all_rounds: bool = False
 ) -> list[dict[str, Any]]:
-    """The records of a round (the newest unless given), or of all rounds, sorted by round, show, shot and take."""
-    number = current_round(store, job_id) if round is None else round
-    wanted = [path for path, _, found in _records(store, job_id) if all_rounds or found == number]
+    """The records of a round (the newest unless given), or of all rounds, sorted by round, show, shot and take.
 
-    def read(path: str) -> dict[str, Any]:
+    A take is given up by the name of its record, so one that cannot be read counts too, and says so as its message.
+    """
+    number = current_round(store, job_id) if round is None else round
+    records = []
+    for record, fault in _read_records(store, job_id, None if all_rounds else number):
+        if fault is not None:
+            _log.warning("%s", fault)
+            record["message"] = f"the record cannot be read: {fault}"
+        records.append(record)
+    return sorted(records, key=lambda record: (record["round"], record["show"], record["shot_id"], record["take"]))
+
+
+def damaged_quarantine(store: Store, job_id: str) -> list[tuple[str, str]]:
+    """The records of all rounds that cannot be read: path, and why."""
+    return [(fault.path, fault.reason) for _, fault in _read_records(store, job_id, None) if fault is not None]
+
+
+def _read_records(store: Store, job_id: str, number: int | None) -> Iterator[tuple[dict[str, Any], _Unreadable | None]]:
+    """The records of a round, or of all; of one that cannot be read what its name tells, and the reason."""
+    wanted = [entry for entry in _records(store, job_id) if number is None or entry[2] == number]
+
+    def read(entry: tuple[str, Take, int]) -> tuple[dict[str, Any], _Unreadable | None] | None:
+        path, take, in_round = entry
+        named: dict[str, Any] = {**take._asdict(), "round": in_round}
         try:
-            record = dict(json.loads(store.read(path)))
-        except (ValueError, TypeError) as error:
-            raise Damaged(f"{path}: {error}") from error
-        if missing := [name for name in ("round", "show", "shot_id", "take") if name not in record]:
-            raise Damaged(f"{path}: it has no {', '.join(missing)}")
-        return record
+            record = strict.read_object(store.read(path))
+            _check_record(record, named)
+        except NotFound:  # forgotten since the listing
+            return None
+        except ValueError as error:
+            return named, _Unreadable(path, str(error))
+        return record, None
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="rushes-quarantine") as pool:
-        records = list(pool.map(read, wanted))
-    return sorted(records, key=lambda record: (record["round"], record["show"], record["shot_id"], record["take"]))
+        yield from (found for found in pool.map(read, wanted) if found is not None)
+
+
+def _check_record(record: Mapping[str, Any], named: Mapping[str, Any]) -> None:
+    """ValueError for a record of another take than its name says, or with values that no reader can use."""
+    for name, value in named.items():
+        if type(record.get(name)) is not type(value) or record[name] != value:
+            raise ValueError(f"{name} is {str(record.get(name))[:40]!r}, its name says {value!r}")
+    for name in _TEXTS & record.keys():
+        if not isinstance(record[name], str | None):
+            raise ValueError(f"{name} is no text")
+    if not (record.get("gpu_s") is None or strict.is_amount(record["gpu_s"])):
+        raise ValueError(f"gpu_s is {str(record['gpu_s'])[:40]}")
+    if not (record.get("attempt") is None or strict.is_count(record["attempt"], _MOST_ATTEMPTS)):
+        raise ValueError(f"attempt is {str(record['attempt'])[:40]}")
 
 
 def compact_quarantine(store: Store, job_id: str) -> pa.Table:

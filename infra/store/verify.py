@@ -29,7 +29,7 @@ class Fault(NamedTuple):
     Kinds: commit-unreadable, commit-newer (a later format), commit-key (it stands under another's name),
     commit-missing (a manifest counts on it), media-path (outside shots/), media-name (not this take's), media-missing,
     media-size, media-hash, media-unplayable, media-mismatch (plays, but other frames, size or rate),
-    plan-unreadable (or what was added to it), manifest-unreadable, orphan (only with `strict`).
+    plan-unreadable (or what was added to it), quarantine-unreadable, manifest-unreadable, orphan (only with `strict`).
     """
 
     kind: str
@@ -95,6 +95,8 @@ def audit(
     committed = {key for found in store.list(layout.COMMITS) if (key := layout.parse_commit_path(found.path))}
     for job_id in jobs.list_jobs(store) if job is None else [job]:
         faults += _check_plan(store, job_id) + _check_manifest(store, job_id, committed)
+        for path, reason in jobs.damaged_quarantine(store, job_id):
+            faults.append(Fault("quarantine-unreadable", path, None, reason))
     unknown = any(fault.kind == "commit-newer" for fault in faults)
     orphans = [] if unknown else sorted(path for path in present.keys() - foreign if path not in named)
     if job is None and not unknown:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from infra.store import Store, jobs, layout
+from infra.store import Store, jobs, layout, open_store
 from infra.store.errors import Damaged, NotFound, PlanDiffers, Superseded
 from infra.store.verify import audit
 
@@ -139,11 +141,29 @@ def test_rounds_opened_at_once_are_one_round(store: Store) -> None:
     assert jobs.current_round(store, "job") == max(rounds) <= 4
 
 
-def test_an_unreadable_quarantine_record_is_said(store: Store) -> None:
-    store.write(layout.quarantine_path("job", "s", "a", 1, 1), b"{")
-    with pytest.raises(Damaged):
-        jobs.list_quarantine(store, "job")
-    assert jobs.quarantined(store, "job") == {("s", "a", 1)}
+BAD_RECORDS: list[bytes | dict[str, Any]] = [
+    b"", b"{", b"[]", b"null", b"[" * 200_000, b'{"show": "s"}', {"round": "1"}, {"round": 7}, {"round": True},
+    {"take": "x"}, {"show": ["s"]}, {"gpu_s": "much"}, {"gpu_s": float("inf")}, {"gpu_s": -5}, {"message": 3},
+    {"spec_key": [1]}, {"error_class": {}}, {"attempt": 10**12},
+]  # fmt: skip
+
+
+def test_a_quarantine_record_that_cannot_be_read_gives_its_take_up_and_says_so(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "out")
+    path = layout.quarantine_path("job", "s", "a", 1, 1)
+    jobs.put_plan(store, "job", plan())
+    jobs.record_quarantine(store, "job", record("b", gpu_s=1.5, attempt=3))
+    for bad in BAD_RECORDS:
+        store.write(path, bad if isinstance(bad, bytes) else json.dumps(record("a") | bad).encode())
+        assert jobs.quarantined(store, "job") == {("s", "a", 1), ("s", "b", 1)}
+        first, second = jobs.list_quarantine(store, "job")
+        assert {name: first[name] for name in ("show", "shot_id", "take", "round")} == {
+            "show": "s", "shot_id": "a", "take": 1, "round": 1,
+        }, bad  # fmt: skip
+        assert "cannot be read" in first["message"] and "gpu_s" not in first
+        assert second["gpu_s"] == 1.5
+        assert [(fault.kind, fault.path) for fault in audit(store).faults] == [("quarantine-unreadable", path)], bad
+        assert jobs.compact_quarantine(store, "job").num_rows == 2
 
 
 def test_shards(store: Store) -> None:
@@ -199,11 +219,3 @@ def test_folders_that_others_made_are_no_jobs(store: Store) -> None:
     store.write("jobs/copy of job/plan.parquet", b"x")
     assert jobs.list_jobs(store) == ["job"]
     assert audit(store, strict=True) == (0, [], [], [])
-
-
-@pytest.mark.parametrize("content", [b"{", b"[]", b"null", b'{"show": "s"}'])
-def test_a_record_of_quarantine_that_is_none_is_told(store: Store, content: bytes) -> None:
-    path = layout.quarantine_path("job", "s", "a", 1, 1)
-    store.write(path, content)
-    with pytest.raises(Damaged, match=path):
-        jobs.list_quarantine(store, "job")
