@@ -18,6 +18,7 @@ from infra.store.lease import LAPSE_S
 from infra.store.location import is_path
 from infra.store.probe import FOLDER as PROBES
 from infra.store.store import Store
+from infra.store.temporaries import Temporaries, is_temporary
 from infra.store.types import Leftover, Stat
 
 SET_ASIDE_S = 7 * 86_400.0
@@ -116,14 +117,16 @@ class _Collection:
     def _found(self, films: list[Stat], posters: list[Stat]) -> Iterator[_Garbage]:
         named, known = self._named()
         orphans = [film for film in films if film.path not in named]
-        leftovers = list(self._store.leftovers())
+        leftovers, temporaries = list(self._store.leftovers()), Temporaries(self._store, self._jobs)
         wanted = self._wanted([film.path for film in orphans] + [left.path for left in leftovers])
         for film in orphans:
             after_s = self._after(film.path, wanted) if known and wanted is not None else None
             yield from self._unless_kept(film, "orphan-media", after_s)
         for leftover in leftovers:
             after_s = self._least
-            if layout.parse_media_path(leftover.path) is not None:  # an upload of a film, that is not complete
+            if is_temporary(leftover.path):
+                after_s = temporaries.after(leftover.path, self._least)
+            elif layout.parse_media_path(leftover.path) is not None:  # an upload of a film, that is not complete
                 after_s = None if wanted is None else self._after(leftover.path, wanted)
             yield from self._unless_kept(leftover, "temporary", after_s)
         for poster in posters:
@@ -291,8 +294,4 @@ class _Collection:
         found = garbage.found
         if isinstance(found, Leftover):
             return self._told(garbage) if self._store.discard(found) else None
-        now = self._store.stat(found.path)
-        if now is None or (now.modified, now.size) != (found.modified, found.size):
-            return None  # somebody removed it, or wrote it again, since it was listed
-        self._store.delete(found.path)
-        return self._told(garbage)
+        return self._told(garbage) if self._store.delete_unchanged(found) else None

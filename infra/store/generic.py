@@ -24,7 +24,7 @@ from infra.store.local import landing
 from infra.store.location import Location
 from infra.store.options import StoreOptions
 from infra.store.retry import retrying
-from infra.store.types import Backend, Digest, Leftover, Stat
+from infra.store.types import Backend, Digest, Leftover, Stat, compare_and_delete
 
 _CHUNK = 2**20
 # fsspec's memory:// is one per process and shared by all its instances, so its lock must be too.
@@ -119,6 +119,9 @@ class FsspecBackend:
     def delete(self, path: str) -> None:
         with contextlib.suppress(NotFound):  # gone is what was asked for
             self._attempt("delete", path, lambda: self._fs.rm_file(self._at(path)))
+
+    def delete_unchanged(self, found: Stat) -> bool:
+        return compare_and_delete(self, found)
 
     def fetch(self, path: str, local: Path) -> None:
         def get() -> None:

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.store.errors import Changed, ContentMismatch, Exists, NotFound, StoreError, StoreRefused, StoreUnavailable
-from infra.store.types import Digest, Leftover, Stat
+from infra.store.types import Digest, Leftover, Stat, same
 
 HIDDEN = ".rushes-"
 LOCK = HIDDEN + "lock"
@@ -47,7 +48,7 @@ class LocalBackend:
                 found = self._at(path).stat()
         except NotFound:
             return None
-        return _stat(path, found)
+        return None if stat.S_ISDIR(found.st_mode) else _stat(path, found)
 
     def write(self, path: str, data: bytes) -> str:
         with _mapped("write", path), self._temporary(path) as (temporary, target):
@@ -68,7 +69,8 @@ class LocalBackend:
                 os.fsync(sink.fileno())
             if found.hexdigest() != sha256:
                 raise ContentMismatch(f"write {path}: the local file is not what was hashed (SHA-256 differs)")
-            os.replace(temporary, target)
+            with self._locked():
+                os.replace(temporary, target)
             _sync_folder(target.parent)
 
     def create(self, path: str, data: bytes) -> str:
@@ -77,6 +79,8 @@ class LocalBackend:
             try:
                 os.link(temporary, target)
             except FileExistsError:
+                if target.is_dir():  # which no reader takes for an object
+                    raise StoreRefused(f"create {path}: a folder stands there ({target}): move it away") from None
                 raise Exists(f"create {path}: it exists") from None
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
@@ -121,11 +125,20 @@ class LocalBackend:
 
     def delete(self, path: str) -> None:
         with _mapped("delete", path), self._locked():
-            target = self._at(path)
-            target.unlink(missing_ok=True)
-            for folder in target.parents:  # an emptied folder goes too, as it does in an object store
-                if folder == self.root or not _remove_empty(folder):
-                    break
+            self._unlink(self._at(path))
+
+    def delete_unchanged(self, found: Stat) -> bool:
+        with _mapped("delete", found.path), self._locked():  # every file gets its name under the lock, but for new ones
+            if not same(self.stat(found.path), found):
+                return False
+            self._unlink(self._at(found.path))
+        return True
+
+    def _unlink(self, target: Path) -> None:
+        target.unlink(missing_ok=True)
+        for folder in target.parents:  # an emptied folder goes too, as it does in an object store
+            if folder == self.root or not _remove_empty(folder):
+                break
 
     def fetch(self, path: str, local: Path) -> None:
         with landing(local) as temporary, temporary.open("xb") as sink:
@@ -234,6 +247,10 @@ def _mapped(verb: str, path: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise NotFound(f"{verb} {path}: there is no such object") from error
+    except IsADirectoryError as error:
+        if verb not in ("read", "fetch"):
+            raise StoreRefused(f"{verb} {path}: a folder stands there ({error.filename}): move it away") from error
+        raise NotFound(f"{verb} {path}: there is no such object, but a folder of that name") from error
     except OSError as error:
         kind = StoreRefused if error.errno in _REFUSALS else StoreUnavailable
         raise kind(f"{verb} {path}: {error.strerror or error} ({error.filename or 'no file'})") from error

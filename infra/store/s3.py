@@ -29,7 +29,7 @@ from infra.store.location import Location
 from infra.store.options import StoreOptions, secret
 from infra.store.retry import retrying
 from infra.store.s3_tags import TagCheck
-from infra.store.types import Digest, Leftover, Stat
+from infra.store.types import Digest, Leftover, Stat, compare_and_delete
 
 _SINGLE_PUT = 32 * 2**20  # larger files go up in parts
 _PART = 16 * 2**20
@@ -103,6 +103,9 @@ class S3Backend:
         for page in self._pages(prefix, Delimiter="/"):
             for found in page.get("CommonPrefixes", []):
                 yield found["Prefix"].rstrip("/").rsplit("/", 1)[-1]
+
+    def delete_unchanged(self, found: Stat) -> bool:
+        return compare_and_delete(self, found)
 
     def fetch(self, path: str, local: Path) -> None:
         def attempt() -> None:

@@ -113,6 +113,14 @@ class Store:
         """Remove an object; no error where there is none."""
         self._backend.delete(checked_path(path))
 
+    def delete_unchanged(self, found: Stat) -> bool:
+        """Remove an object that is still what it was when it was listed; False where it is gone or was written again.
+
+        On a folder nothing can be written in between. Elsewhere one request follows the other.
+        """
+        checked_path(found.path)
+        return self._backend.delete_unchanged(found)
+
     def fetch(self, path: str, local: str | os.PathLike[str]) -> None:
         """Copy an object into a local file, which appears complete or not at all. NotFound where there is none."""
         self._backend.fetch(checked_path(path), Path(local))

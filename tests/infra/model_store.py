@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from infra.store import Stat, Store, StoreOptions
 from infra.store.commits import Published, publish
 from infra.store.errors import Changed, ContentMismatch, Exists, NotFound, OutcomeUnknown, StoreUnavailable
-from infra.store.types import Backend, Digest, Leftover
+from infra.store.types import Backend, Digest, Leftover, compare_and_delete
 
 T = TypeVar("T")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -85,6 +85,9 @@ class Memory:
 
     def delete(self, path: str) -> None:
         self.objects.pop(path, None)
+
+    def delete_unchanged(self, found: Stat) -> bool:
+        return compare_and_delete(self, found)
 
     def fetch(self, path: str, local: Path) -> None:
         local.write_bytes(self.read_tagged(path)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from infra.store import Stat, Store, jobs, layout, open_store
 from infra.store.commits import publish, window_s
 from infra.store.gc import SET_ASIDE_S, Collected, collect
 from infra.store.lease import Lease, Owner
+from infra.store.temporaries import LEAST_S
 from infra.store.verify import audit
 from tests.infra.conftest import RecordOf
 from tests.servers.seaweedfs import SeaweedFS
@@ -212,10 +214,33 @@ def test_what_killed_writers_left_goes_with_the_rest(folder: Store, tmp_path: Pa
     left = Path(folder.url.removeprefix("file://")) / "shots/default/z/.rushes-0.tmp"
     left.write_bytes(b"half")
     assert paths(collect(folder)) == set(), "it may be somebody's at this moment"
-    os.utime(left, (time.time() - 60,) * 2)
+    os.utime(left, (time.time() - LEAST_S / 2,) * 2)
+    assert paths(collect(folder, older_than_s=0)) == set(), "no age that is asked for makes it less so"
+    os.utime(left, (time.time() - LEAST_S - 60,) * 2)
     found = collect(folder)
     assert [(gone.bytes, gone.reason) for gone in found.removed] == [(4, "temporary")]
     assert not left.exists() and folder.stat("shots/default/z/keep"), "and what is not ours is left alone"
+
+
+def test_what_a_running_job_is_writing_stays_however_long_it_takes(folder: Store) -> None:
+    plan(folder, "job", ("z", 1, KEY))
+    lease, root = hold(folder, "job"), Path(folder.url.removeprefix("file://"))
+
+    def left(*folders: str) -> set[str]:
+        for name in folders:
+            hidden = root / name / ".rushes-0.tmp"
+            hidden.parent.mkdir(parents=True, exist_ok=True)
+            hidden.write_bytes(b"half")
+            os.utime(hidden, (time.time() - DAY,) * 2)
+        return {f"{name}/.rushes-0.tmp" for name in folders}
+
+    its = left("shots/default/z", "jobs/job", "jobs/job/quarantine", "commits/aa")
+    others = left("shots/default/y", "jobs/another", "logs/default/z")
+    assert paths(collect(folder, older_than_s=0, dry_run=True)) == others
+    put(folder, layout.plan_path("job"), data=b"no Parquet")
+    assert paths(collect(folder, older_than_s=0)) == others - {"shots/default/y/.rushes-0.tmp"}
+    lease.release("failed", 4)
+    assert paths(collect(folder)) == its | {"shots/default/y/.rushes-0.tmp"}
 
 
 def test_an_upload_of_a_living_job_is_not_ended(s3: SeaweedFS, s3_store: Store) -> None:
@@ -243,10 +268,31 @@ def test_each_object_is_looked_at_once_more(folder: Store, change: Change) -> No
     path = put(folder, film())
 
     class Meanwhile(Store):
-        def stat(self, asked: str) -> Stat | None:
-            if asked == path:
-                change(folder, path)
-            return super().stat(asked)
+        def delete_unchanged(self, found: Stat) -> bool:
+            change(folder, path)
+            return super().delete_unchanged(found)
 
     found = collect(Meanwhile(folder.url))
     assert (found.removed, found.kept) == ([], 1)
+
+
+def test_a_film_that_is_put_again_at_that_very_moment_stays(
+    folder: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process renders the take again, and puts its film while the old one is looked at and removed."""
+    local = tmp_path / "film"
+    local.write_bytes(b"bytes")
+    path = put(folder, film())
+    unlink, threads = Path.unlink, list[threading.Thread]()
+
+    def later(self: Path, missing_ok: bool = False) -> None:
+        if self.name == Path(path).name and not threads:
+            threads.append(threading.Thread(target=folder.write_file, args=(path, local)))
+            threads[0].start()
+            threads[0].join(0.5)
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", later)
+    collect(Store(folder.url))
+    threads[0].join()
+    assert folder.read(path) == b"bytes"
