@@ -121,6 +121,8 @@ def _class_of_node(exception: BaseException) -> ErrorClass | None:
     """What the machine and its network do to any take: no shot is to blame, whichever was at work."""
     if isinstance(exception, (ModerationFailed, ConnectionError, TimeoutError)):
         return ErrorClass.NODE
+    if isinstance(exception, ImportError) or _named(exception, "infra", "FfmpegMissing"):  # not installed there
+        return ErrorClass.NODE
     if isinstance(exception, OSError) and exception.errno in _NODE:
         return ErrorClass.NODE
     if getattr(exception, "returncode", None) in _ENDED_FROM_OUTSIDE:  # ffmpeg, as infra.media tells it

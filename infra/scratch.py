@@ -32,6 +32,7 @@ from infra.store.lease import host_id, process_lives
 
 _log = logging.getLogger(__name__)
 WAIT_S = 60.0
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _POLL_S = 0.2
 _PROCESS = re.compile(r"([0-9a-f]{8})-(\d+)-(\d+)")  # host, pid, start time in milliseconds
 _ROOM = re.compile(r"[a-z]+-(\d+)-[0-9a-f]{32}")  # what for, bytes that were asked for
@@ -42,6 +43,13 @@ class ScratchFull(OSError):
 
     def __init__(self, message: str) -> None:
         super().__init__(errno.ENOSPC, message)
+
+
+class ScratchUnusable(OSError):
+    """Nothing can be put there. The node's fault, as that of a broken disk is: `errno` says so."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EIO, message)
 
 
 class Scratch:
@@ -62,9 +70,16 @@ class Scratch:
     def room(self, what: str, size: int) -> Iterator[Path]:
         """A new folder for files of `size` bytes together, as far as can be told; it is removed when the block ends.
 
-        Raises ScratchFull where the limit leaves no room for so long, OSError where the disk itself is full.
+        Raises ScratchFull where the limit leaves no room for so long, OSError where the disk itself is full, and
+        ScratchUnusable where it cannot be written at all.
         """
-        folder = self._take(what, max(0, int(size)))
+        try:
+            folder = self._take(what, max(0, int(size)))
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            # A file in its place, no right to write: nothing of that is about what is to be put there.
+            raise ScratchUnusable(f"{self.root} cannot be written ({error}): see to it, or set farm.scratch") from error
         try:
             yield folder
         finally:

@@ -12,7 +12,7 @@ import torch
 from actors.errors import ErrorClass, GangLost, ModerationFailed, PolicyRefused, QualityFault, classify
 from actors.rendering import Failure
 from infra.inputs import InputUnreadable
-from infra.media import EncodeError
+from infra.media import EncodeError, FfmpegMissing
 from infra.store.errors import ContentMismatch, OutcomeUnknown, StoreUnavailable
 from model.errors import InputError, NonFinite, PeerFailed
 
@@ -50,6 +50,8 @@ CASES = [
     (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "gang_lost", "farm"),
     (EncodeError("ffmpeg was killed by signal 9", -9), "node", "farm"),
     (ModerationFailed("the hook answers nothing"), "node", "farm"),
+    (FfmpegMissing("no ffmpeg on this machine"), "node", "farm"),
+    (ModuleNotFoundError("No module named 'av'"), "node", "farm"),
     (ConnectionResetError("by peer"), "node", "farm"),
     (TimeoutError("no answer"), "node", "farm"),
     (OSError(errno.EMFILE, "Too many open files"), "node", "farm"),

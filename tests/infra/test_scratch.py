@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import classify
-from infra.scratch import Scratch, ScratchFull, film_bytes
+from infra.scratch import Scratch, ScratchFull, ScratchUnusable, film_bytes
 from infra.store.errors import StoreUnavailable
 from infra.store.s3_errors import mapped
 
@@ -102,6 +102,15 @@ def test_no_room_is_a_full_disk_and_the_farms_fault(tmp_path: Path) -> None:
         Scratch(tmp_path, limit=100).room("finish", 200).__enter__()
     assert caught.value.errno == errno.ENOSPC
     assert tuple(classify(caught.value)) == ("disk", "farm")
+
+
+def test_a_place_that_cannot_be_written_is_the_nodes_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for place in (tmp_path / "file", Path("/proc/nothing")):
+        words = f"{place}/rushes-scratch-.* cannot be written .* set farm.scratch"
+        with pytest.raises(ScratchUnusable, match=words) as caught:
+            Scratch(place).room("finish", 10).__enter__()
+        assert tuple(classify(caught.value)) == ("node", "farm")
 
 
 def test_a_film_fits_into_what_is_asked_for_it() -> None:
