@@ -31,16 +31,17 @@ class Outcomes:
 
     Args:
         stop: ends the job, with a reason.
+        pending: whether takes wait, or are still to be added.
     """
 
     def __init__(
         self, policy: Policy, accounts: Accounts, slots: Slots, standing: Standing, at_work: AtWork,
-        stop: Callable[[JobState, str], None],
+        stop: Callable[[JobState, str], None], pending: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._policy, self._accounts, self._slots, self._stop = policy, accounts, slots, stop
         self._finishers = Slots(policy.slot_deaths)
         self._standing, self._at_work, self._courses = standing, at_work, standing.courses
-        self._breaker = Breaker(policy, stop)
+        self._breaker = Breaker(policy, stop, pending)
         self.superseded = 0
         self.planned_committed = 0.0
 
@@ -198,5 +199,5 @@ class Outcomes:
 
     def _give_up(self, course: Course, error: ErrorClass) -> Verdict:
         self._standing.land(course, State.QUARANTINED)
-        self._breaker.quarantined()
+        self._breaker.quarantined(error)
         return Verdict("quarantine", error)

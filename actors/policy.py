@@ -13,6 +13,9 @@ FP32 = "float32"
 REDONE_IN_FP32 = frozenset({ErrorClass.NAN, ErrorClass.QUALITY})
 """What numbers that ran over look like, as they are or in the picture. The seed would give the same once more."""
 
+ROWS_FAULT = frozenset({ErrorClass.INPUT, ErrorClass.POLICY})
+"""What is plainly in the catalog's row, and comes out the same however often it is tried."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -21,7 +24,8 @@ class Policy:
     tries: attempts of a take that fail by its own fault before it is quarantined. What input and policy forbid is not
     tried again; what came out unusable (``REDONE_IN_FP32``) is, once, in fp32. take_deaths and slot_deaths: gang deaths
     that quarantine a take, or in a row retire a slot. farm_faults: faults of the farm in a row, with no commit between,
-    that stop the job. quarantines: likewise for takes given up. budget_gpu_s: the job's cap on GPU seconds.
+    that stop the job. quarantines: likewise for takes given up, but for ``ROWS_FAULT``, while others wait.
+    budget_gpu_s: the job's cap on GPU seconds.
     keep_ahead: takes of a shot with `keep` that may be at work beyond those it still needs.
     straggler_factor and straggler_s: times its estimate, and seconds at least, that a take renders before it is copied.
     """
@@ -51,7 +55,7 @@ class Policy:
         error: the class of it. faults: how many of its own it has had, with this one. precision: of this attempt, None
         where it was the plan's.
         """
-        if error in (ErrorClass.INPUT, ErrorClass.POLICY):
+        if error in ROWS_FAULT:
             return True
         if error in REDONE_IN_FP32:
             return precision == FP32

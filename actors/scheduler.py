@@ -35,7 +35,10 @@ class Scheduler:
         self.slots = Slots(policy.slot_deaths)
         self.standing = Standing(policy, self.accounts)
         self.at_work = AtWork(policy, self.standing)
-        self.outcomes = Outcomes(policy, self.accounts, self.slots, self.standing, self.at_work, self.stop)
+        self.outcomes = Outcomes(
+            policy, self.accounts, self.slots, self.standing, self.at_work, self.stop,
+            pending=lambda: self.counts()["pending"] > 0,
+        )  # fmt: skip
         self.unloaded = expected
         self.reason: str | None = None
         self.held: str | None = None
