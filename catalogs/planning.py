@@ -25,6 +25,7 @@ from catalogs.keys import (
     documents,
     model_fields,
 )
+from catalogs.names import Names
 from catalogs.reading import Batch
 from catalogs.refusal import Refusal
 from catalogs.resolve import ResolvedShots, resolve
@@ -163,10 +164,13 @@ class _Planner:
         self._cuts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
         self._film_s = self._tflop = 0.0
         self._links = Links()
+        self._names = Names()
 
     def add(self, batch: Batch) -> None:
         how = self._resolving
-        resolved, refused = resolve(batch.shots, self._facts, how.enhance, draft=how.draft, upscaler=how.upscaler)
+        resolved, refused = resolve(
+            batch.shots, self._facts, self._names, how.enhance, draft=how.draft, upscaler=how.upscaler
+        )
         self._rows += _count_rows(batch)
         self._refused += first_of_each_row([*batch.refused, *refused]) if refused else batch.refused
         self._links.add(resolved.columns, batch.lost, batch.shots)

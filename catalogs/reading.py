@@ -31,9 +31,9 @@ class Batch(NamedTuple):
     Attributes:
         shots: the good rows: `row` (their number in the file), the columns of `SHOT_SCHEMA` with the defaults that do
             not depend on a model, absolute URIs, and the catalog's unknown columns as they are.
-            A row with variants stands there as the rows that were made from it, all under its number.
-        refused: one entry for each other row, in their order; a row with variants may stand in both, where some of
-            what was made from it is refused.
+            A row with variants stands there as the rows that were made from it, all under its number. Several may
+            have one name: which of them has it depends on what the model can render, so `plan` says it.
+        refused: one entry for each other row, in their order.
         lost: SHA-256("show/shot_id") of the refused rows, (m, 32) uint8, so that shots that depend on them can be
             told; None where no shot depends on another.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,8 @@ from catalogs.cost import take_gpu_s
 from catalogs.dependencies import anchored, group_of
 from catalogs.drafts import LANCZOS, Draft, drafted, sides_to_render, upscaled
 from catalogs.keys import CHANGES_ONLY, documents
-from catalogs.long import cut_long, long_gpu_s
+from catalogs.long import LongShots, cut_long, long_gpu_s
+from catalogs.names import Names
 from catalogs.refusal import Refusal
 from catalogs.tasks import STRENGTHS, TASKS, parse_frames
 from catalogs.variants import first_of_picture
@@ -71,6 +72,7 @@ def relative(uris: pa.Array, folder: str) -> pa.Array:
 def resolve(
     shots: pa.RecordBatch,
     facts: Mapping[str, Any],
+    names: Names,
     enhance: Enhance | None = None,
     *,
     draft: Draft | None = None,
@@ -81,13 +83,67 @@ def resolve(
     Args:
         shots: good rows of a catalog, as `Batch.shots`.
         facts: of the model.
+        names: that the shots of the batches before have taken.
         enhance: makes the prompts richer that are encoded.
         draft: how small and quick all shots are made, where they are a draft.
         upscaler: what brings films with `upscale` to their size.
     """
-    columns = dict(zip(shots.schema.names, shots.columns, strict=True))
-    checker = Checker(columns["row"].to_numpy())
-    asked = dict(columns)
+    asked = dict(zip(shots.schema.names, shots.columns, strict=True))
+    checker = Checker(asked["row"].to_numpy())
+    if draft is not None:  # what cannot be rendered in the end has no draft, and takes no name
+        _fitted(asked, facts, checker, None)
+    fitted = _fitted(asked, facts, checker, draft)
+    names.refuse_repeated(checker, asked)
+    columns, good, refused = fitted.columns, checker.good, checker.refusals()
+    columns["model"] = columns["model"].fill_null(str(facts["name"]))
+    for task, strength in STRENGTHS.items():
+        unsaid = pc.and_(pc.equal(columns["task"], task), columns["strength"].is_null())
+        columns["strength"] = pc.if_else(unsaid, strength, columns["strength"])
+    columns |= {
+        "frames": _int32(fitted.frames, good),
+        "upscaler": upscaled(columns, fitted.sides, upscaler),
+        "render_width": _int32(fitted.sides["width"], good),
+        "render_height": _int32(fitted.sides["height"], good),
+        "render_frames": _int32(fitted.cut.render_frames, good),
+        "long_method": fitted.cut.method,
+        "window_frames": fitted.cut.window_frames,
+        "tokens": pa.array(fitted.tokens, pa.int64()),
+        "cost_gpu_s": pa.array(fitted.cost, pa.float64()),
+    }
+    if refused:
+        keep = pa.array(good)
+        columns = {name: column.filter(keep) for name, column in columns.items()}
+    columns["encoded_prompt"] = encoded(columns, enhance)
+    copy = columns["picture_of"] = first_of_picture(columns)
+    if copy.null_count < len(copy):
+        columns["cost_gpu_s"] = pc.if_else(copy.is_valid(), 0.0, columns["cost_gpu_s"])
+    folder = (shots.schema.metadata or {}).get(schema.FOLDER_KEY, b"").decode()
+    return ResolvedShots(columns, folder), refused
+
+
+class _Fitted(NamedTuple):
+    """Shots on a model's grid, those that it cannot render among them; arrays are (n,).
+
+    Attributes:
+        columns: of the shots, with the model's defaults.
+        sides: width and height as they are rendered.
+        frames: of the films.
+        cut: how long clips are cut.
+        tokens: that the model sees at once.
+        cost: GPU seconds of a take.
+    """
+
+    columns: dict[str, pa.Array]
+    sides: dict[str, np.ndarray]
+    frames: np.ndarray
+    cut: LongShots
+    tokens: np.ndarray
+    cost: np.ndarray
+
+
+def _fitted(asked: Mapping[str, pa.Array], facts: Mapping[str, Any], checker: Checker, draft: Draft | None) -> _Fitted:
+    """Fits shots to the model's grid; refuses those that it cannot render."""
+    columns = dict(asked)
     _check_task(checker, columns["task"], facts)
     for name in ("width", "height", "steps", "guidance_scale", "fps", "negative_prompt"):
         columns[name] = columns[name].fill_null(pa.scalar(facts[name], columns[name].type))
@@ -120,31 +176,7 @@ def resolve(
     cost = np.where(loop, 2 * cost, cost)  # a loop is looked at twice in each step, from two places of its ring
     if cut.long.any():
         cost = np.where(cut.long, long_gpu_s(cut, sides["width"], sides["height"], *work), cost)
-    good, refused = checker.good, checker.refusals()
-    columns["model"] = columns["model"].fill_null(str(facts["name"]))
-    for task, strength in STRENGTHS.items():
-        unsaid = pc.and_(pc.equal(columns["task"], task), columns["strength"].is_null())
-        columns["strength"] = pc.if_else(unsaid, strength, columns["strength"])
-    columns |= {
-        "frames": _int32(frames, good),
-        "upscaler": upscaled(columns, sides, upscaler),
-        "render_width": _int32(sides["width"], good),
-        "render_height": _int32(sides["height"], good),
-        "render_frames": _int32(render_frames, good),
-        "long_method": cut.method,
-        "window_frames": cut.window_frames,
-        "tokens": pa.array(tokens, pa.int64()),
-        "cost_gpu_s": pa.array(cost, pa.float64()),
-    }
-    if refused:
-        keep = pa.array(good)
-        columns = {name: column.filter(keep) for name, column in columns.items()}
-    columns["encoded_prompt"] = encoded(columns, enhance)
-    copy = columns["picture_of"] = first_of_picture(columns)
-    if copy.null_count < len(copy):
-        columns["cost_gpu_s"] = pc.if_else(copy.is_valid(), 0.0, columns["cost_gpu_s"])
-    folder = (shots.schema.metadata or {}).get(schema.FOLDER_KEY, b"").decode()
-    return ResolvedShots(columns, folder), refused
+    return _Fitted(columns, sides, frames, cut, tokens, cost)
 
 
 def _int32(values: np.ndarray, good: np.ndarray) -> pa.Array:

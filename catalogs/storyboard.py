@@ -13,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalogs.checker import Checker
+from catalogs.dependencies import first_of_each_row
+from catalogs.names import Names
 from catalogs.reading import Batch
-from catalogs.refusal import Refusal, show
+from catalogs.refusal import Refusal
 from catalogs.schema import BY_NAME, FOLDER_KEY
 from catalogs.variants import derived_id, first_of_picture
 
@@ -40,8 +43,9 @@ def stills(batches: Iterable[Batch], takes: int | None = None) -> Iterator[Batch
         batches: of a catalog, as `read` gives them.
         takes: of each still; as many as the row asks for by default.
     """
+    taken = Names()
     for batch in batches:
-        shots, refused = _boarded(batch)
+        shots, refused = _boarded(batch, taken)
         shots = shots.filter(first_of_picture(_columns(shots)).is_null())
         shots = _with(shots, "shot_id", [still_id(name) for name in shots["shot_id"].to_pylist()])
         shots = _with(shots, "task", ["still"] * shots.num_rows)
@@ -60,8 +64,9 @@ def clips(batches: Iterable[Batch], pictures: Mapping[Shot, str], folder: str) -
         folder: URI of the folder that these URIs lie in: below it a still counts as its path there, so that a store
             may move.
     """
+    taken = Names()
     for batch in batches:
-        shots, refused = _boarded(batch)
+        shots, refused = _boarded(batch, taken)
         first = pc.coalesce(first_of_picture(_columns(shots)), shots["shot_id"])
         names = zip(shots["show"].to_pylist(), first.to_pylist(), strict=True)
         found = [pictures.get((where, still_id(name))) for where, name in names]
@@ -72,18 +77,16 @@ def clips(batches: Iterable[Batch], pictures: Mapping[Shot, str], folder: str) -
         yield Batch(shots.replace_schema_metadata(metadata), refused, batch.lost)
 
 
-def _boarded(batch: Batch) -> tuple[pa.RecordBatch, list[Refusal]]:
+def _boarded(batch: Batch, names: Names) -> tuple[pa.RecordBatch, list[Refusal]]:
     """The rows that have a storyboard, and refusals of the others; one a row, as ever."""
-    task = batch.shots["task"]
-    other = np.asarray(pc.not_equal(task, TASK))
-    if not other.any():
+    columns = _columns(batch.shots)
+    checker = Checker(columns["row"].to_numpy())
+    checker.refuse("task", np.asarray(pc.not_equal(columns["task"], TASK)), columns["task"], LEGAL)
+    # Of variants by locale the first gives the still, so it must be known here which of them stand.
+    names.refuse_repeated(checker, columns)
+    if checker.good.all():
         return batch.shots, batch.refused
-    rows = batch.shots["row"]
-    refused = {refusal.row: refusal for refusal in batch.refused}
-    for index in np.nonzero(other)[0].tolist():
-        row = rows[index].as_py()
-        refused.setdefault(row, Refusal(row, "task", show(task[index].as_py()), LEGAL))
-    return batch.shots.filter(pa.array(~other)), [refused[row] for row in sorted(refused)]
+    return batch.shots.filter(pa.array(checker.good)), first_of_each_row([*batch.refused, *checker.refusals()])
 
 
 def _without_locales(shots: pa.RecordBatch) -> pa.RecordBatch:

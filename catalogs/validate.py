@@ -1,7 +1,7 @@
 """The rules of a catalog, applied to a batch of rows column by column.
 
-A row is refused for the first rule it breaks, in the order of the columns in `schema.py`. Two rules need more than one
-column or one row: an input that its task does not use, and a shot that stands in the catalog twice.
+A row is refused for the first rule it breaks, in the order of the columns in `schema.py`. One rule needs more than one
+column: an input that its task does not use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from catalogs import presets, schema, variants
 from catalogs.checker import Checker
 from catalogs.convert import Cells, convert, plain
 from catalogs.dependencies import ANCHORED, check_depends
-from catalogs.digests import DigestSet
 from catalogs.givens import check_input, check_keep_frames, given
 from catalogs.keys import identities
 from catalogs.long import METHODS
@@ -65,7 +64,7 @@ class _Sources(NamedTuple):
 
 
 class Validator:
-    """Checks one catalog batch by batch; it remembers the shots it has seen, to find one that comes again.
+    """Checks one catalog batch by batch. Which of several rows has a name is settled later, by `catalogs.names`.
 
     Args:
         resolver: makes the rows' URIs absolute or refuses them.
@@ -75,7 +74,6 @@ class Validator:
     def __init__(self, resolver: Resolver, preset: str | None = None) -> None:
         self._resolver = resolver
         self._preset = preset
-        self._seen = DigestSet()
 
     def check(self, columns: Mapping[str, Cells], unknown: Mapping[str, pa.Array], rows: np.ndarray) -> Checked:
         """The good rows in the schema of a shot, variants as rows of their own, and why the others are refused.
@@ -106,37 +104,12 @@ class Validator:
         digests = identities(shots["show"], shots["shot_id"].fill_null(""))
         shots["seed"] = _with_default_seed(shots["seed"], digests)
         made = variants.expand(shots, checker.good)
-        keep, refused = self._once(checker, made, digests, columns["shot_id"])
         arrays = [pa.array(rows[made.source], pa.int64()), *made.columns.values()]
         arrays += [array.take(pa.array(made.source)) if made.expanded else array for array in unknown.values()]
         batch = pa.RecordBatch.from_arrays(arrays, names=["row", *made.columns, *unknown])
         lost = digests[~checker.good] if "depends_on" in columns else None
-        return Checked(batch if keep.all() else batch.filter(pa.array(keep)), refused, lost)
-
-    def _once(
-        self, checker: Checker, made: variants.Expanded, digests: np.ndarray, cells: Cells
-    ) -> tuple[np.ndarray, list[Refusal]]:
-        """Refuses rows, and rows made of them, whose shot_id came before; returns which rows stay, and all refusals."""
-        good, legal = np.nonzero(checker.good)[0], "a shot_id that stands once in a show: the first row renders"
-        own, source = digests[good], good
-        inside = np.nonzero(np.asarray(made.columns["parent"].is_valid()))[0]
-        if len(inside):
-            chosen = pa.array(inside)
-            names = (made.columns[name].take(chosen) for name in ("show", "shot_id"))
-            own, source = np.concatenate([own, identities(*names)]), np.concatenate([good, made.source[inside]])
-        order = np.argsort(source, kind="stable")  # a row's own name comes before those of its variants
-        repeated = np.empty(len(order), bool)
-        repeated[order] = self._seen.add(own[order])
-        bad = np.zeros(len(checker.rows), bool)
-        bad[good] = repeated[: len(good)]
-        checker.refuse("shot_id", bad, cells, legal)
         keep = checker.good[made.source]
-        again = Checker(checker.rows[made.source])
-        bad = np.zeros(len(keep), bool)
-        bad[inside] = repeated[len(good) :]
-        again.refuse("shot_id", bad & keep, made.columns["shot_id"], legal)
-        first = {refusal.row: refusal for refusal in reversed(again.refusals())}
-        return keep & again.good, sorted([*checker.refusals(), *first.values()])
+        return Checked(batch if keep.all() else batch.filter(pa.array(keep)), checker.refusals(), lost)
 
     def _legal_kind(self, column: schema.Column) -> str:
         return schema.NAME_LEGAL if column.name in _IDS else _WANTED[column.kind]

@@ -211,6 +211,28 @@ def test_of_duplicates_the_first_that_can_render_does(write, facts):
     assert [(entry.row, entry.column) for entry in planned.refused] == [(0, "prompt"), (4, "shot_id"), (5, "shot_id")]
 
 
+def test_a_row_that_the_model_cannot_render_takes_no_name(write, facts):
+    path = write(
+        shot_id=["a", "b", "a", "c", "a", "b"],
+        width=[4096, 64, 64, 64, 96, 4096],
+        task=["t2v", "t2v", "t2v", "i2v", "t2v", "t2v"],
+        depends_on=[None, None, None, "a", None, None],
+    )
+    for batch_rows in (1, 100):
+        planned = plan(read(path, batch_rows=batch_rows), facts)
+        assert planned.takes["row"].to_pylist() == [1, 2, 3]
+        assert [(entry.row, entry.column) for entry in planned.refused] == [(0, "width"), (4, "shot_id"), (5, "width")]
+        assert planned.refused[1].legal == "a shot_id that stands once in a show: an earlier row has it"
+        assert planned.rows_total == 6
+
+
+def test_a_row_that_its_links_refuse_keeps_its_name(write, facts):
+    path = write(shot_id=["a", "a"], task=["i2v", "t2v"], depends_on=["nowhere", None])
+    planned = plan(read(path), facts)
+    assert [(entry.row, entry.column) for entry in planned.refused] == [(0, "depends_on"), (1, "shot_id")]
+    assert planned.refused[1].legal.endswith("an earlier row has it")
+
+
 def test_takes_may_not_carry_a_seed_over_its_end(write, facts):
     path = write(seed=[2**63 - 1, 2**63 - 1, 2**63 - 3], takes=[1, 2, 3])
     planned = plan(read(path), facts)

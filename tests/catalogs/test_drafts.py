@@ -31,6 +31,14 @@ def test_a_draft_is_small_and_quick_and_keeps_numbers_and_seeds(write, facts):
     assert {row["draft"] for row in drafts} == {"scale 0.5, 8 steps"} and {row["draft"] for row in finals} == {None}
 
 
+def test_a_draft_is_of_the_row_that_renders_in_the_end(write, facts):
+    catalog = write(shot_id=["a", "a"], width=[1024, 64], height=[64, 64], prompt=["too large", "fits"])
+    for draft in (None, HALF):
+        made = plan(read(catalog), facts, draft=draft)
+        assert made.takes["prompt"].to_pylist() == ["fits"]
+        assert [(entry.row, entry.column, entry.value) for entry in made.refused] == [(0, "width", "1024")]
+
+
 def test_a_draft_never_passes_for_a_final(write, facts):
     catalog = write(takes=[3], width=[32], height=[32], steps=[4])
     finals = rows(catalog, facts)

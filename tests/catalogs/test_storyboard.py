@@ -67,6 +67,21 @@ def test_variants_by_locale_share_their_still(write, facts):
     assert len({row["image_uri"] for row in rows}) == 1
 
 
+def test_a_still_belongs_to_the_row_that_has_the_name(write, facts):
+    both = {"aspect": None, "duration_s": None, "locale": ["de", "fr"], "style": None}
+    catalog = write(shot_id=["hero.de", "hero", "hero.de"], variants=[None, both, None])
+    made = planned(stills(read(catalog, batch_rows=1)), facts)
+    assert [(row["row"], row["shot_id"]) for row in made.takes.to_pylist()] == [
+        (0, "hero.de.still"), (1, "hero.fr.still")
+    ]  # fmt: skip
+    assert [(entry.row, entry.value) for entry in made.refused] == [(1, "hero.de"), (2, "hero.de")]
+    pictures = {("default", name): f"{STORE}/{name}.png" for name in ("hero.de.still", "hero.fr.still")}
+    rows = planned(clips(read(catalog, batch_rows=1), pictures, STORE), facts).takes.to_pylist()
+    assert {row["shot_id"]: row["image_uri"] for row in rows} == {
+        name: f"{STORE}/{name}.still.png" for name in ("hero.de", "hero.fr")
+    }
+
+
 def test_a_long_name_has_a_still_too(write, facts):
     name = "n" * 128
     made = planned(stills(read(write(shot_id=[name]))), facts).takes["shot_id"].to_pylist()

@@ -149,6 +149,15 @@ def test_a_variant_beyond_the_model_costs_itself_alone(write, facts):
     assert (refused.row, refused.column, found.rows_total) == (0, "duration_s", 1)
 
 
+def test_variants_that_cannot_be_rendered_leave_their_names_to_others(write, facts):
+    asked = [{"duration_s": [60.0]}, {"duration_s": [1.0, 60.0]}, None, None]
+    found = planned(write, facts, *asked, shot_id=["hero", "hero", "hero.60s", "hero.1s"])
+    assert {row["shot_id"]: row["row"] for row in found.takes.to_pylist()} == {"hero.1s": 1, "hero.60s": 2}
+    assert [(entry.row, entry.column) for entry in found.refused] == [
+        (0, "duration_s"), (1, "duration_s"), (3, "shot_id")
+    ]  # fmt: skip
+
+
 def test_when_the_first_locale_is_taken_the_next_one_is_rendered(write, facts):
     asked = [None, {"locale": ["de", "fr", "es"]}]
     found = planned(write, facts, *asked, shot_id=["hero.de", "hero"], prompt=["something else", "a red circle"])
