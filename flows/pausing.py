@@ -55,13 +55,14 @@ def read_pause(store: Store, job_id: str) -> Pause | None:
         StoreUnavailable: nobody can tell now.
     """
     from infra.store.errors import NotFound
+    from infra.store.strict import read_object
 
     try:
-        found = json.loads(store.read(pause_path(job_id)))
+        found = read_object(store.read(pause_path(job_id)))
         return Pause(str(found["who"]), str(found.get("when") or ""))
     except NotFound:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError):
         return Pause("somebody")  # written there by hand, and there is one reason to
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
@@ -109,12 +108,13 @@ def _parts(store: Store) -> list[Mapping[str, Any]]:
     """The parts of all cuts in the store; a record that cannot be read counts for nothing, and `verify` names it."""
     from infra.store import layout
     from infra.store.errors import NotFound
+    from infra.store.strict import read_object
 
     parts: list[Mapping[str, Any]] = []
     for name in store.folders(layout.CUTS):
         path = f"{layout.CUTS}/{name}/cut.json"
         try:
-            found = json.loads(store.read(path))["parts"]
+            found = read_object(store.read(path))["parts"]
             parts += [
                 part for part in found if isinstance(part, Mapping) and {"source_in", "source_out"} <= part.keys()
             ]

@@ -113,7 +113,9 @@ def read_trace(store: Store, job_id: str) -> list[RunTrace]:
 
 def decode(data: bytes) -> list[RunTrace]:
     """What `Trace.encode` made. ValueError, TypeError, KeyError or AttributeError for anything else."""
-    found = json.loads(data)
+    from infra.store.strict import read_object
+
+    found = read_object(data)
     if found["format"] != FORMAT:
         raise ValueError(f"format {found['format']}")
     runs = []

@@ -22,6 +22,7 @@ from infra.store import layout
 from infra.store.commits import tool_versions
 from infra.store.errors import NotFound, StoreError
 from infra.store.store import Store
+from infra.store.strict import read_object
 
 if TYPE_CHECKING:
     from infra.scratch import Scratch
@@ -124,7 +125,7 @@ class AssetMaker:
     def _standing(self, commit: Mapping[str, Any], kind: Kind) -> Asset | None:
         """The asset, where it is there and was made of this film in this way."""
         try:
-            record = json.loads(self._store.read(record_path(commit, kind)))
+            record = read_object(self._store.read(record_path(commit, kind)))
             file, made_of, method = record["file"], record["source"]["sha256"], record["method"]["version"]
             size = int(file["bytes"])
         except (NotFound, ValueError, KeyError, TypeError):

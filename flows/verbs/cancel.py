@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,7 +75,7 @@ def ask(store: OpenStore, lease: LeaseInfo, output: Output) -> None:
     }
     store.write(cancel_path(lease.job_id), json.dumps(request, indent=1).encode())
     if lease.owner.host == host_id():
-        with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended; another user's reads the request
             os.kill(lease.owner.pid, signal.SIGTERM)
         output.note(f"Asked process {lease.owner.pid} to stop.")
     else:
@@ -96,13 +96,14 @@ def cancel_requested(store: OpenStore, job_id: str, epoch: int) -> bool:
         StoreUnavailable: nobody can tell now.
     """
     from infra.store.errors import NotFound
+    from infra.store.strict import is_count, read_object
 
     try:
-        request = json.loads(store.read(cancel_path(job_id)))
-        return int(request["epoch"]) >= epoch
+        asked: Any = read_object(store.read(cancel_path(job_id))).get("epoch")
+        return not is_count(asked) or int(asked) >= epoch  # without an epoch: as below
     except NotFound:
         return False
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         return True  # somebody wrote there by hand, and there is one reason to
 
 

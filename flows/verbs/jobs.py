@@ -19,7 +19,7 @@ def jobs(store: Store, config: Config = None, as_json: Json = False, quiet: Quie
     from flows.verbs.target import open_for_reading
     from infra.settings import Settings
     from infra.store.commits import committed_keys
-    from infra.store.errors import Damaged
+    from infra.store.errors import Damaged, StoreRefused
     from infra.store.jobs import list_jobs
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
@@ -29,7 +29,7 @@ def jobs(store: Store, config: Config = None, as_json: Json = False, quiet: Quie
     for job_id in list_jobs(opened):
         try:
             ledgers.append(Ledger.read(opened, job_id, costs=False, committed=committed))
-        except Damaged as error:  # it hides no other job
+        except (Damaged, StoreRefused) as error:  # it hides no other job
             damaged.append({**_UNKNOWN, "job_id": job_id, "error": str(error)})
             output.error(f"{job_id} cannot be read: {error}")
     ledgers.sort(key=lambda ledger: ledger.lease.renewed if ledger.lease else 0.0)

@@ -74,7 +74,7 @@ class Ledger:
             committed: the store's spec_keys, where they have been listed already.
 
         Raises:
-            Failure: there is no such job.
+            Failure: there is no such job. Damaged: its plan, or its lease, is none.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -85,9 +85,10 @@ class Ledger:
         from infra.store.errors import NotFound
         from infra.store.jobs import current_round, list_quarantine, usable_manifest
         from infra.store.lease import owner_is_gone, read_lease
+        from infra.store.tables import checked
 
         try:
-            takes = read_takes(store, job_id)
+            takes = checked(read_takes(store, job_id), ("cached",), layout.plan_path(job_id))
         except NotFound as error:
             raise Failure(no_job(store, job_id)) from error
         view = usable_manifest(store, job_id, (*TAKE, "spec_key", "state", "gpu_s"))

@@ -51,9 +51,12 @@ class Origin:
         found = (takes.schema.metadata or {}).get(KEY.encode())
         if found is None:
             return None
-        values = json.loads(found)
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        return cls(**{**known, "roots": tuple(known.get("roots", ()))})
+        try:
+            values = json.loads(found)
+            known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+            return cls(**{**known, "roots": tuple(known.get("roots", ()))})
+        except (ValueError, TypeError, RecursionError):  # a key of ours, and not what we put there
+            return None
 
 
 def shown_url(url: str) -> str:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from infra.store import layout
 from infra.store.conditional import create_or_read
-from infra.store.errors import StoreUnavailable
+from infra.store.errors import Damaged, StoreUnavailable
 from infra.store.jobs import read_plan
 from infra.store.store import Store
-from infra.store.tables import from_parquet, metadata, to_parquet
+from infra.store.tables import checked, from_parquet, metadata, to_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,10 +110,16 @@ def _all(store: Store, job_id: str) -> tuple[pa.Table, list[int], dict[str, int]
 
 
 def _merged_with_all(store: Store, job_id: str, takes: pa.Table) -> tuple[pa.Table, list[int], dict[str, int]]:
+    import pyarrow as pa
+
     numbers, ids = list_additions(store, job_id), {}
     for number in numbers:
         path = layout.addition_path(job_id, number)
         data = store.read(path)
         ids[metadata(data, path).get(_ID, "")] = number
-        takes = merged(takes, from_parquet(data, path))
+        rows = checked(from_parquet(data, path), _TAKE, path)
+        try:
+            takes = merged(takes, rows)
+        except pa.ArrowException as error:
+            raise Damaged(f"{path}: its columns are not those of {layout.plan_path(job_id)}: {error}") from error
     return takes, numbers, {id: number for id, number in ids.items() if id}

@@ -20,6 +20,7 @@ from infra.store import layout
 from infra.store.conditional import create_or_read, replace_or_read
 from infra.store.errors import Changed, Damaged, NotFound, StoreError, StoreUnavailable
 from infra.store.store import Store
+from infra.store.strict import read_json
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +244,7 @@ def parse_decision(data: bytes, show: str, shot_id: str) -> Decision:
     """
     path = layout.decision_path(show, shot_id)
     try:
-        found = json.loads(data)
+        found = read_json(data)
         if not isinstance(found, dict):
             raise ValueError("no object")
         if found.get("format", FORMAT) != FORMAT:

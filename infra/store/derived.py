@@ -7,7 +7,6 @@ A record is a JSON object below `cuts/`, `deliver/` or `assets/`, put last, that
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -18,6 +17,7 @@ from infra.scratch import Scratch
 from infra.store import layout
 from infra.store.errors import NotFound
 from infra.store.store import Store
+from infra.store.strict import read_json
 from infra.store.types import Stat
 from infra.store.verify import Fault
 
@@ -175,7 +175,7 @@ _ROOTS = tuple(f"{tree}/" for tree in TREES)
 def _read(store: Store, path: str) -> Any:
     """The content of a JSON; "" for what is none, None for what has gone."""
     try:
-        return json.loads(store.read(path))
+        return read_json(store.read(path))
     except NotFound:
         return None
     except ValueError:

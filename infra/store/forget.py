@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from infra.store.commits import read_commits
 from infra.store.errors import Damaged, NotFound, StoreError
 from infra.store.location import is_path
 from infra.store.store import Store
+from infra.store.strict import read_object
 from infra.store.types import Stat
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def _cuts_of(store: Store, show: str) -> list[str]:
     found = []
     for name in store.folders(layout.CUTS):
         try:
-            parts = json.loads(store.read(layout.cut_path(name)))["parts"]
+            parts = read_object(store.read(layout.cut_path(name)))["parts"]
             if any(part.get("show") == show for part in parts):
                 found.append(name)
         except (NotFound, ValueError, KeyError, TypeError, AttributeError):

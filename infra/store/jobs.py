@@ -14,7 +14,7 @@ from infra.store.conditional import create_or_read, replace_or_read
 from infra.store.errors import Changed, Damaged, NotFound, PlanDiffers, StoreUnavailable, Superseded
 from infra.store.layout import Take
 from infra.store.store import Store
-from infra.store.tables import first_difference, from_parquet, lacking, metadata, to_parquet
+from infra.store.tables import TAKE_COLUMNS, checked, first_difference, from_parquet, lacking, metadata, to_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,9 +79,9 @@ def _same(store: Store, job_id: str, standing: pa.Table, takes: pa.Table) -> pa.
 
 
 def read_plan(store: Store, job_id: str) -> pa.Table:
-    """The job's plan, one row per take. NotFound where there is none."""
+    """The job's plan, one row per take. NotFound where there is none, Damaged for what is no plan."""
     path = layout.plan_path(job_id)
-    return from_parquet(store.read(path), path)
+    return checked(from_parquet(store.read(path), path), TAKE_COLUMNS, path)
 
 
 def current_round(store: Store, job_id: str) -> int:

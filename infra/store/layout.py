@@ -29,17 +29,20 @@ _SET_ASIDE = re.compile(
 _MISPLACED = re.compile(rf"{COMMITS}/(?:.+/)?[0-9a-f]{{64}}\.json")
 _DESKTOP = {"thumbs.db", "desktop.ini"}
 _POSTER = re.compile(rf"{POSTERS}/([0-9a-f]{{2}})/([0-9a-f]{{64}})\.jpg")
+# Numbers as the functions below write them, so that one object has one name; as large as tables hold.
+_COUNT = r"(0|[1-9][0-9]{0,17})"
+_TAKE = r"take-([0-9]{3}|[1-9][0-9]{3,17})"
 _MEDIA = re.compile(
-    rf"{MEDIA}/({NAME.pattern})/({NAME.pattern})/([0-9a-f]{{8}})\.take-(\d{{3,}})\.([0-9a-f]{{8}})(\.[a-z0-9]{{1,8}})"
+    rf"{MEDIA}/({NAME.pattern})/({NAME.pattern})/([0-9a-f]{{8}})\.{_TAKE}\.([0-9a-f]{{8}})(\.[a-z0-9]{{1,8}})"
 )
 _QUARANTINE = re.compile(
-    rf"{JOBS}/({NAME.pattern})/quarantine/({NAME.pattern})/({NAME.pattern})/take-(\d{{3,}})\.(\d+)\.json"
+    rf"{JOBS}/({NAME.pattern})/quarantine/({NAME.pattern})/({NAME.pattern})/{_TAKE}\.{_COUNT}\.json"
 )
 _PIECE = re.compile(rf"{JOBS}/({NAME.pattern})/pieces/([0-9a-f]{{64}})/({NAME.pattern})\.safetensors")
 _DECISION = re.compile(rf"{DECISIONS}/({NAME.pattern})/({NAME.pattern})\.json")
-_ADDITION = re.compile(rf"{JOBS}/({NAME.pattern})/additions/(\d+)\.parquet")
+_ADDITION = re.compile(rf"{JOBS}/({NAME.pattern})/additions/{_COUNT}\.parquet")
 _SEGMENT = re.compile(rf"{CUTS}/({NAME.pattern})/segments/([0-9a-f]{{64}})\.mp4")
-_ROUND = re.compile(rf"{JOBS}/({NAME.pattern})/rounds/(\d+)\.json")
+_ROUND = re.compile(rf"{JOBS}/({NAME.pattern})/rounds/{_COUNT}\.json")
 
 
 class Take(NamedTuple):

@@ -27,6 +27,7 @@ from infra.store import layout
 from infra.store.conditional import create_or_read, replace_or_read
 from infra.store.errors import Changed, Damaged, LeaseLost, NotFound, OutcomeUnknown
 from infra.store.store import Store
+from infra.store.strict import is_count, read_object
 
 _log = logging.getLogger(__name__)
 FORMAT = 1
@@ -246,19 +247,21 @@ def _encode(lease: LeaseInfo) -> bytes:
 
 def _decode(data: bytes, tag: str, job_id: str) -> LeaseInfo:
     try:
-        content = json.loads(data, parse_constant=_refuse_constant)
+        content = read_object(data)
         if content["state"] not in get_args(State):
             raise ValueError("unknown state")
         exit_code = content["exit_code"]
         if exit_code is not None and type(exit_code) is not int:
             raise ValueError("exit_code is no number")
+        if not is_count(content["epoch"]):
+            raise ValueError("epoch is no number from 0 up")
         renewed, lapse_s = _number(content, "renewed"), _number(content, "lapse_s")
         datetime.fromtimestamp(renewed, UTC)  # a time that people can be told
         if lapse_s <= 0:
             raise ValueError("lapse_s is not above 0")
         return LeaseInfo(
             job_id=str(content["job_id"]),
-            epoch=int(content["epoch"]),
+            epoch=content["epoch"],
             owner=_owner(content["owner"]),
             state=content["state"],
             exit_code=exit_code,
@@ -267,7 +270,7 @@ def _decode(data: bytes, tag: str, job_id: str) -> LeaseInfo:
             note=dict(content["note"]),
             tag=tag,
         )
-    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
         path = layout.lease_path(job_id)
         raise Damaged(f"{path} cannot be read ({error}); when no render of {job_id} runs, delete it") from error
 
@@ -287,8 +290,3 @@ def _number(content: Mapping[str, Any], name: str) -> float:
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise ValueError(f"{name} is no number")
     return float(found)
-
-
-def _refuse_constant(text: str) -> float:
-    """JSON has no NaN and no Infinity; Python reads them all the same, and no comparison with them holds."""
-    raise ValueError(f"{text} is no number")

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from infra.store.errors import Changed, Exists, NotFound, StoreError, StoreRefused
+from infra.store.strict import read_object
 from infra.store.types import Backend, StoreProbe
 
 if TYPE_CHECKING:
@@ -38,13 +39,15 @@ def read_format(store: Store) -> dict[str, Any] | None:
     except NotFound:
         return None
     try:
-        content = json.loads(data)
-        found = int(content["format"])
+        content = read_object(data)
+        found = content["format"]
+        if type(found) is not int or found < 1:
+            raise ValueError(f"format {found!r}")
         if found > FORMAT:  # what else stands there is not known here
             raise StoreRefused(f"{store.url} has format {found}, this rushes knows up to {FORMAT}: use a newer rushes")
         mode = str(content["conditional_put"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreRefused(f"{store.url}/{FORMAT_PATH} is not what rushes writes there") from error
+    except (ValueError, KeyError) as error:
+        raise StoreRefused(f"{store.url}/{FORMAT_PATH} is not what rushes writes there: {error}") from error
     if mode != store.options.conditional_put:
         raise StoreRefused(
             f'{store.url} is used with store.conditional_put = "{mode}", and the settings say '

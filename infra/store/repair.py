@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from infra.store.jobs import list_jobs
 from infra.store.layout import Take
 from infra.store.lease import read_lease
 from infra.store.store import Store
+from infra.store.strict import read_object
 from infra.store.verify import Fault, check
 
 REPAIRABLE = frozenset(
@@ -105,7 +105,7 @@ def _renewed(store: Store, job_id: str) -> float:
 def take_of(store: Store, moved: Moved) -> Take | None:
     """Whose commit it was, as far as its bytes tell; None also for one that stood under another's name."""
     try:
-        found = json.loads(store.read(moved.moved_to))
+        found = read_object(store.read(moved.moved_to))
         if found["spec_key"] != moved.spec_key:
             return None
         return Take(str(found["show"]), str(found["shot_id"]), int(found["take"]))

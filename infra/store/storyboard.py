@@ -14,6 +14,7 @@ from infra.store import layout
 from infra.store.conditional import create_or_read, replace_or_read
 from infra.store.errors import Changed, Damaged, StoreUnavailable
 from infra.store.store import Store
+from infra.store.strict import read_object
 
 FORMAT = 1
 _MOST_TRIES = 50
@@ -76,7 +77,7 @@ def _bytes(waiting: Waiting) -> bytes:
 
 def _parse(data: bytes, path: str) -> Waiting:
     try:
-        found = json.loads(data)
+        found = read_object(data)
         began, by = datetime.fromisoformat(found["began"]), found.get("approve_by")
         return Waiting(began, None if by is None else datetime.fromisoformat(by))
     except (ValueError, TypeError, KeyError, AttributeError) as error:

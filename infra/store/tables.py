@@ -21,7 +21,7 @@ TAKE_COLUMNS = ("show", "shot_id", "revision", "take", "spec_key")
 """Without these a table is no plan, and no addition to one."""
 _TEXTS = ("show", "shot_id", "revision", "spec_key", "state", "media_path", "sha256", "error_class", "quality_verdict")
 KINDS = dict.fromkeys(_TEXTS, "text") | {
-    "take": "whole", "bytes": "whole", "attempt": "whole",
+    "cached": "flag", "take": "whole", "bytes": "whole", "attempt": "whole",
     "gpu_s": "number", "quality": "number", "quality_rank": "number", "quality_reasons": "texts",
 }  # fmt: skip
 """What readers need of plans and manifests, and of which kind it is."""
@@ -75,6 +75,13 @@ def lacking(table: pa.Table, columns: Iterable[str]) -> str | None:
     return None
 
 
+def checked(table: pa.Table, columns: Iterable[str], path: str) -> pa.Table:
+    """The table, which has these columns. Damaged where it has not."""
+    if (reason := lacking(table, columns)) is not None:
+        raise Damaged(f"{path}: {reason}: nothing that rushes wrote; restore it, or remove it")
+    return table
+
+
 def _is_of(kind: pa.DataType, wanted: str) -> bool:
     """Whether a column's type is one that such values come in; a column without any value is of each."""
     import pyarrow as pa
@@ -85,6 +92,7 @@ def _is_of(kind: pa.DataType, wanted: str) -> bool:
         "whole": (pa.types.is_integer,),
         "number": (pa.types.is_floating, pa.types.is_integer),
         "texts": (pa.types.is_list,),
+        "flag": (pa.types.is_boolean,),
     }
     return pa.types.is_null(found) or any(test(found) for test in fits[wanted])
 

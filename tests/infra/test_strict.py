@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from infra.store import Store, layout, open_store
+from infra.store import Store, jobs, layout, open_store
+from infra.store.additions import read_takes
 from infra.store.commits import parse, publish, read_many
-from infra.store.errors import CommitUnreadable
+from infra.store.errors import CommitUnreadable, Damaged, StoreRefused
+from infra.store.lease import Lease, read_lease
+from infra.store.probe import read_format
 from infra.store.strict import read_json, read_object
+from infra.store.tables import TAKE_COLUMNS, to_parquet
 from infra.store.verify import audit
 from tests.infra.conftest import RecordOf
 
@@ -57,3 +62,50 @@ def test_a_commit_with_values_that_no_render_gives_is_unreadable(
     store.write(layout.commit_path(key), json.dumps(commit | {"gpu_s": float("nan")}).encode())
     assert isinstance(read_many(store, [key])[key], CommitUnreadable)
     assert [fault.kind for fault in audit(store).faults] == ["commit-unreadable"]
+
+
+@pytest.mark.parametrize("name", ["01", "007", "-1", "1_0", "\u0661", "9" * 40])
+def test_a_name_that_no_function_of_ours_makes_is_no_objects(name: str) -> None:
+    assert layout.parse_addition_path(f"jobs/j/additions/{name}.parquet") is None
+    assert layout.parse_round_path(f"jobs/j/rounds/{name}.json") is None
+    assert layout.parse_quarantine_path(f"jobs/j/quarantine/s/a/take-001.{name}.json") is None
+    assert layout.parse_quarantine_path("jobs/j/quarantine/s/a/take-0001.1.json") is None
+
+
+FOREIGN = [pa.table({"a": [1]}), pa.table({name: [1] for name in TAKE_COLUMNS})]
+
+
+@pytest.mark.parametrize("table", FOREIGN, ids=["other columns", "other kinds"])
+def test_a_table_of_others_is_no_plan_and_no_addition(tmp_path: Path, table: pa.Table) -> None:
+    store = open_store(tmp_path / "out")
+    store.probe()
+    store.write(layout.plan_path("theirs"), to_parquet(table))
+    row = {"show": "s", "shot_id": "a", "revision": "00000001", "take": 1, "spec_key": None, "cached": False}
+    jobs.put_plan(store, "ours", pa.Table.from_pylist([row]))
+    store.write(layout.addition_path("ours", 1), to_parquet(table))
+    for job_id in ("theirs", "ours"):
+        with pytest.raises(Damaged, match=f"jobs/{job_id}/.*column"):
+            read_takes(store, job_id)
+    assert [fault.kind for fault in audit(store).faults] == ["plan-unreadable"] * 2
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b'{"format": 1.9, "conditional_put": "required"}', b"[]",
+    b'{"format": true, "conditional_put": "required"}', b'{"format": 1e999, "conditional_put": "required"}'],
+    ids=["deep", "a part", "a list", "true", "infinite"],
+)  # fmt: skip
+def test_a_format_file_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = open_store(tmp_path / "out")
+    store.write("rushes.json", content)
+    with pytest.raises(StoreRefused, match="not what rushes writes"):
+        read_format(store)
+
+
+def test_a_lease_of_an_epoch_that_is_none_is_damaged(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "out")
+    Lease.acquire(store, "job")
+    path = layout.lease_path("job")
+    good = json.loads(store.read(path))
+    for epoch in ("1", 1.9, True, -1):
+        store.write(path, json.dumps(good | {"epoch": epoch}).encode())
+        with pytest.raises(Damaged, match="epoch"):
+            read_lease(store, "job")

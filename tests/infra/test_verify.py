@@ -132,9 +132,16 @@ def test_a_plan_or_an_addition_that_cannot_be_read_is_a_fault(store: Store, take
     assert (fault.kind, fault.path) == ("plan-unreadable", layout.plan_path("job")) and fault.detail
 
 
+def planned(keys: list[str | None]) -> pa.Table:
+    """A plan of one shot's takes with these keys."""
+    takes = list(range(1, len(keys) + 1))
+    texts = {name: [text] * len(keys) for name, text in (("show", "s"), ("shot_id", "a"), ("revision", "00000001"))}
+    return pa.table({**texts, "take": takes, "spec_key": keys})
+
+
 def test_a_manifest_that_counts_on_a_commit_that_is_not_there(store: Store, takes: list[Commit]) -> None:
     keys = [commit["spec_key"] for commit in takes]
-    jobs.put_plan(store, "job", pa.table({"spec_key": [*keys, OTHER, None]}))
+    jobs.put_plan(store, "job", planned([*keys, OTHER, None]))
     states = ["committed", "committed", "committed", "quarantined"]
     jobs.write_manifest(store, "job", pa.table({"spec_key": [*keys, OTHER], "state": states}))
     assert audit(store).faults == []
@@ -145,7 +152,7 @@ def test_a_manifest_that_counts_on_a_commit_that_is_not_there(store: Store, take
 
 
 def test_one_job_of_a_store(store: Store, takes: list[Commit]) -> None:
-    jobs.put_plan(store, "job", pa.table({"spec_key": [takes[0]["spec_key"], takes[1]["spec_key"], OTHER, None]}))
+    jobs.put_plan(store, "job", planned([takes[0]["spec_key"], takes[1]["spec_key"], OTHER, None]))
     truncate(store, takes[1])
     truncate(store, takes[2])
     found = audit(store, job="job")
