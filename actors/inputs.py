@@ -63,21 +63,12 @@ def inputs_of(order: Order, rules: InputRules, stride: int, on_frame: Callable[[
     """
     from model.conditions.build import Given
 
-    clip, fps = clip_of(order, stride), float(order["fps"] or 1.0)
+    clip = clip_of(order, stride)
     pixels: dict[str, Any] = {}
     for name, want in wants(order["task"], clip).items():
         if not is_given(order, name):
             continue
-        column = COLUMNS[name]
-        data = _bytes_of(order, column, rules)
-        stands_in = not order.get(column)
-        try:
-            number = (0 if order.get("source_frame") == FIRST else -1) if stands_in else None
-            pixels[name] = _decoded(data, want, clip, fps, on_frame, number)
-        except (InputError, Unplayable) as error:
-            shown = "depends_on" if stands_in else column
-            hint = "" if isinstance(error, InputError) else f"; {_LEGAL}"
-            raise InputError(f"{shown}: {error}{hint}") from error
+        pixels[name] = _pixels_of(order, name, want, rules, clip, on_frame)
     if not pixels:
         return None
     if "mask" in pixels:
@@ -90,6 +81,35 @@ def inputs_of(order: Order, rules: InputRules, stride: int, on_frame: Callable[[
         keep=None if keep is None else parse_frames(keep),
         strength=None if strength is None else float(strength),
     )
+
+
+def picture_of(order: Order, rules: InputRules, stride: int) -> NDArray[np.uint8] | None:
+    """The picture that a take starts from, (height, width, 3) of its clip, without torch; None where it is given none.
+
+    Args and errors: as of `inputs_of`.
+    """
+    clip = clip_of(order, stride)
+    want = wants(order["task"], clip).get("image")
+    if want is None or not is_given(order, "image"):
+        return None
+    picture: NDArray[np.uint8] = _pixels_of(order, "image", want, rules, clip, None)[0]
+    return picture
+
+
+def _pixels_of(
+    order: Order, name: str, want: Want, rules: InputRules, clip: Clip, on_frame: Callable[[], None] | None
+) -> NDArray[np.uint8]:
+    """One of the things that a task is given, (n, height, width, 3)."""
+    column = COLUMNS[name]
+    data = _bytes_of(order, column, rules)
+    stands_in = not order.get(column)
+    try:
+        number = (0 if order.get("source_frame") == FIRST else -1) if stands_in else None
+        return _decoded(data, want, clip, float(order["fps"] or 1.0), on_frame, number)
+    except (InputError, Unplayable) as error:
+        shown = "depends_on" if stands_in else column
+        hint = "" if isinstance(error, InputError) else f"; {_LEGAL}"
+        raise InputError(f"{shown}: {error}{hint}") from error
 
 
 def _bytes_of(order: Order, column: str, rules: InputRules) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import ErrorClass
-from actors.job import JobSpec
+from actors.job import InputRules, JobSpec
 from actors.logs import stamp
 from actors.rendering import Frames, Order
 from infra.hooks import function_of
@@ -53,7 +53,11 @@ def quality_note(
     judging = spec.judging
     limits = Limits(judging.limits(), judging.retry, judging.escalate)
     try:
-        more = {"nan": float((order.get("retried") or {}).get(str(ErrorClass.NAN), 0)), **_of_file(order, film, spec)}
+        more = {
+            "nan": float((order.get("retried") or {}).get(str(ErrorClass.NAN), 0)),
+            "identity": _identity(order, frames, lines, spec),
+            **_of_file(order, film, spec),
+        }
         record = record_of(frames, order, limits, joins=_joins(order, spec), more=more)
     except Exception as error:  # the film is there and sound enough to play
         lines.append(f"{stamp()} WARNING {__name__}: no measure of quality: {error!r}")
@@ -66,6 +70,28 @@ def quality_note(
     except Exception as error:
         lines.append(f"{stamp()} WARNING {__name__}: {judging.scorer} gave no rank: {error!r}")
         return {"quality": record | {"rank_by": rank_by_obedience.__name__}}
+
+
+def _identity(order: Order, frames: Frames, lines: list[str], spec: JobSpec) -> float | None:
+    """How much a take of a scene or an identity shows the subject of the picture that it starts from.
+
+    None where there is no such picture, where the prompt names nothing of the small world, whose subjects alone can be
+    told apart, and for an edit, which may replace the subject. The picture is read again: one that has become out of
+    reach since the take was rendered costs this measure and no other.
+    """
+    from model.quality import identity, parse
+
+    grouped = order.get("scene") or order.get("identity")
+    if not grouped or order["task"] == "edit" or parse(str(order["prompt"])) is None:
+        return None
+    from actors.inputs import picture_of
+
+    try:
+        picture = picture_of(order, InputRules.of(spec), int(spec.model_facts["frame_stride"]))
+    except Exception as error:
+        lines.append(f"{stamp()} WARNING {__name__}: no measure of identity: {error!r}")
+        return None
+    return None if picture is None else identity([picture[None], frames])
 
 
 def _of_file(order: Order, film: Path | None, spec: JobSpec) -> dict[str, float | None]:

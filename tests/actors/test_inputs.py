@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from actors.inputs import clip_of, inputs_of, is_given
+from actors.inputs import clip_of, inputs_of, is_given, picture_of
 from actors.job import InputRules
 from infra.inputs import InputUnreadable
 from infra.media import encode_film
@@ -64,6 +64,15 @@ def test_tasks_without_inputs_are_given_nothing(place: Path) -> None:
     assert given("t2v", place) is None
     assert given("loop", place) is None
     assert not is_given(order("loop", place), "image")
+
+
+def test_the_picture_that_a_take_starts_from_is_read_alone(place: Path) -> None:
+    rules = InputRules(roots=(str(place),))
+    both = order("flf2v", place, image_uri="picture.png", last_image_uri="nowhere.png")
+    picture = picture_of(both, rules, 4)
+    assert picture is not None and picture.shape == (SIDE, SIDE, 3) and numbers(picture[None]) == [7]
+    assert picture_of(order("loop", place), rules, 4) is None
+    assert picture_of(order("v2v", place, video_uri="film.mp4"), rules, 4) is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import model.quality.record
 from actors.job import JobSpec
@@ -76,6 +77,40 @@ def test_seams_of_a_long_clip_are_looked_for_where_its_pieces_meet() -> None:
     order = {**ORDER, "long_method": "overlap", "render_frames": 33, "window_frames": 17, "frames": 33}
     found = quality_note(order, frames, [], spec=spec())["quality"]
     assert found["measures"]["seam"] > 2 and "seam" in found["reasons"]
+
+
+@pytest.mark.parametrize("anchored", [True, False])
+def test_a_take_of_a_scene_is_held_against_the_picture_that_it_starts_from(anchored: bool, tmp_path: Path) -> None:
+    """Anchored: the picture is the first frame of the film of the scene's first row; else a picture of its own."""
+    encode_film(clip("red"), tmp_path / "media.mp4", fps=8, preset="ultrafast")
+    Image.fromarray(clip("red")[0]).save(tmp_path / "picture.png")
+    sized = {"render_width": 64, "render_height": 64, "render_frames": 9}
+    given = {"source_media": "media.mp4", "source_frame": "first"}
+    order = ORDER | sized | {"task": "i2v", "scene": "harbour", "identity": None}
+    order |= given if anchored else {"image_uri": str(tmp_path / "picture.png")}
+    job = JobSpec("job", str(tmp_path), "/nowhere", FACTS, 1, {"token": "t"}, roots=(str(tmp_path),))
+
+    def measured(frames: np.ndarray, lines: list[str], **more: Any) -> dict[str, Any]:
+        found: dict[str, Any] = quality_note({**order, **more}, frames, lines, spec=job)["quality"]
+        return found
+
+    lines: list[str] = []
+    same, other = measured(clip("red"), lines), measured(clip("blue"), lines)
+    assert same["measures"]["identity"] > 0.9 > 0.75 > other["measures"]["identity"]
+    assert "identity" not in {*same["reasons"], *other["reasons"]}, "it is told, and no fault"
+    by_name = measured(clip("red"), lines, scene=None, identity="ann")
+    assert by_name["measures"]["identity"] == same["measures"]["identity"]
+    for left_out in (
+        {"scene": None}, {"task": "t2v"}, {"task": "edit"}, {"prompt": "a cat"},
+        {"source_media": None, "image_uri": None},
+    ):  # fmt: skip
+        found = measured(clip("red"), lines, **left_out)
+        assert "identity" not in found["measures"] and found["verdict"] == "pass", left_out
+    assert not lines
+    gone = {"source_media": "gone.mp4"} if anchored else {"image_uri": str(tmp_path / "gone.png")}
+    found = measured(clip("red"), lines, **gone)
+    assert "identity" not in found["measures"] and found["verdict"] == "pass"
+    assert len(lines) == 1 and "no measure of identity" in lines[0] and "gone" in lines[0]
 
 
 def test_a_measure_that_fails_is_told_and_is_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
