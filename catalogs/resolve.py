@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ from catalogs.long import LongShots, cut_long, long_gpu_s
 from catalogs.names import Names
 from catalogs.refusal import Refusal
 from catalogs.tasks import STRENGTHS, TASKS, parse_frames
+from catalogs.uris import given_place
 from catalogs.variants import first_of_picture
 from catalogs.wording import Enhance, encoded
 
@@ -90,9 +93,10 @@ def resolve(
     """
     asked = dict(zip(shots.schema.names, shots.columns, strict=True))
     checker = Checker(asked["row"].to_numpy())
+    folder = (shots.schema.metadata or {}).get(schema.FOLDER_KEY, b"").decode()
     if draft is not None:  # what cannot be rendered in the end has no draft, and takes no name
-        _fitted(asked, facts, checker, None)
-    fitted = _fitted(asked, facts, checker, draft)
+        _fitted(asked, facts, checker, folder, None)
+    fitted = _fitted(asked, facts, checker, folder, draft)
     names.refuse_repeated(checker, asked)
     columns, good, refused = fitted.columns, checker.good, checker.refusals()
     columns["model"] = columns["model"].fill_null(str(facts["name"]))
@@ -117,7 +121,6 @@ def resolve(
     copy = columns["picture_of"] = first_of_picture(columns)
     if copy.null_count < len(copy):
         columns["cost_gpu_s"] = pc.if_else(copy.is_valid(), 0.0, columns["cost_gpu_s"])
-    folder = (shots.schema.metadata or {}).get(schema.FOLDER_KEY, b"").decode()
     return ResolvedShots(columns, folder), refused
 
 
@@ -141,7 +144,9 @@ class _Fitted(NamedTuple):
     cost: np.ndarray
 
 
-def _fitted(asked: Mapping[str, pa.Array], facts: Mapping[str, Any], checker: Checker, draft: Draft | None) -> _Fitted:
+def _fitted(
+    asked: Mapping[str, pa.Array], facts: Mapping[str, Any], checker: Checker, folder: str, draft: Draft | None
+) -> _Fitted:
     """Fits shots to the model's grid; refuses those that it cannot render."""
     columns = dict(asked)
     _check_task(checker, columns["task"], facts)
@@ -170,7 +175,7 @@ def _fitted(asked: Mapping[str, pa.Array], facts: Mapping[str, Any], checker: Ch
     _check_length(checker, asked["duration_s"], frames, cut.window, facts)
     _check_givens(checker, asked["duration_s"], columns, frames, facts)
     _check_tokens(checker, columns, sides, cut.window, tokens, facts)
-    _check_model(checker, asked["model"], facts)
+    _check_model(checker, asked["model"], facts, folder)
     work = columns["steps"].to_numpy(), columns["guidance_scale"].to_numpy(), facts
     cost = take_gpu_s(tokens, *work)
     cost = np.where(loop, 2 * cost, cost)  # a loop is looked at twice in each step, from two places of its ring
@@ -236,9 +241,24 @@ def _check_tokens(
     checker.refuse("width", tokens > facts["max_tokens"], columns["width"], legal)
 
 
-def _check_model(checker: Checker, model: pa.Array, facts: Mapping[str, Any]) -> None:
-    names = [schema.DEFAULT_MODEL, str(facts["name"]), str(facts["folder"])]
+def _check_model(checker: Checker, model: pa.Array, facts: Mapping[str, Any], folder: str) -> None:
+    own = _location(str(facts["folder"]), folder)
+    names = [schema.DEFAULT_MODEL, str(facts["name"])]
+    names += [text for text in model.unique().drop_null().to_pylist() if _location(text, folder) == own]
     other = np.asarray(model.is_valid()) & ~np.asarray(pc.is_in(model, pa.array(names)))
-    checker.refuse(
-        "model", other, model, f"null or {facts['name']!r}: a job renders with one model, the one it is given"
-    )
+    legal = f"null, {facts['name']!r} or its folder: a job renders with one model, the one it is given"
+    checker.refuse("model", other, model, legal)
+
+
+def _location(model: str, folder: str) -> str:
+    """One spelling for all of a model's folder: links followed, a relative path inside the catalog's folder."""
+    try:
+        path = os.path.expanduser(model)
+        if "://" in path or path.startswith("/"):
+            place = given_place(path)
+        else:
+            catalog = given_place(folder)
+            place = catalog._replace(path=posixpath.normpath(posixpath.join(catalog.path, path)))
+        return os.path.realpath(place.path) if place.root == "file://" else place.uri().rstrip("/")
+    except ValueError:  # no place that inputs may come from: a model's may be another, as it is written
+        return model.rstrip("/")

@@ -269,3 +269,21 @@ def test_shards_of_a_plan(write, facts):
     assert shards["takes"].to_pylist() == [1, 1, 1, 2]
     assert planned.takes["shard"].to_pylist() == [3, 2, 0, 1, 3]
     assert sum(shards["cost_gpu_s"].to_pylist()) == pytest.approx(planned.cost.gpu_s)
+
+
+def test_a_row_may_name_the_model_of_the_job_in_any_spelling(tmp_path, write, facts):
+    folder = tmp_path / "models" / "tiny"
+    folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder)
+    local = [
+        str(folder), f"{folder}/", folder.as_uri(), f"{folder.as_uri()}/", "models/tiny", "./models/x/../tiny/",
+        str(tmp_path / "link"), "tiny", "default", None,
+    ]  # fmt: skip
+    others = [str(tmp_path), "models", "models/tiny2", "s3://models/tiny", "nul\0", "a::b://c"]
+    for place in (str(folder), folder.as_uri()):
+        planned = plan(read(write(model=[*local, *others])), facts | {"folder": place})
+        assert [entry.row for entry in planned.refused] == list(range(len(local), len(local) + len(others)))
+        assert {entry.column for entry in planned.refused} == {"model"}
+    for place in ("s3://models/tiny", "hub://models/tiny"):
+        planned = plan(read(write(model=[place, f"{place}/", f"{place}2"])), facts | {"folder": place})
+        assert [entry.row for entry in planned.refused] == [2]
