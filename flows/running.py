@@ -79,7 +79,7 @@ class Run:
             log.warning("%s was %s (%s); it was asked to render, so it goes on", self.job_id, pause.reason, pause.when)
         found = acquire_or_follow(
             self.store, self.job_id, farm, on_follow=self._tell_of_other, stopped=lambda: bool(self._signals.reason),
-            keep=[BOOKS],
+            cancelled=lambda epoch: _cancel_requested(self.store, self.job_id, epoch) is not None, keep=[BOOKS],
         )  # fmt: skip
         if found is None:
             words = "stopped following the job's owner"

@@ -45,6 +45,7 @@ def acquire_or_follow(
     *,
     on_follow: Callable[[LeaseInfo], None],
     stopped: Callable[[], bool],
+    cancelled: Callable[[int], bool] = lambda _: False,
     keep: Collection[str] = (),
 ) -> Lease | Followed | None:
     """Take the lease, or wait while another owner has it: until that one ends the job, or is gone.
@@ -52,10 +53,13 @@ def acquire_or_follow(
     Args:
         on_follow: told about the other's lease at every look.
         stopped: whether somebody asked this process to stop.
+        cancelled: whether somebody asked the owner of this epoch to stop. Then nobody who followed it takes over: an
+            owner that is killed before it has said so was cancelled all the same.
         keep: names of what stays in the lease's note, whoever owned it before.
 
     Returns:
-        the lease; how the other's run ended; None when `stopped` came first. The job of the other goes on then.
+        the lease; how the other's run ended; None when `stopped` came first, and the job of the other goes on, or
+        when that one is gone and was `cancelled`.
 
     Raises:
         StoreUnavailable: the store has been away for as long as an operation may take.
@@ -63,6 +67,9 @@ def acquire_or_follow(
     owner = Owner.this_process()
     held: LeaseHeld | None = None
     while True:
+        if held is not None and cancelled(held.info.epoch):
+            log.warning("%s: its owner is gone and was asked to stop before: nobody takes over", job_id)
+            return None
         found = Lease.acquire(store, job_id, owner, lapse_s=farm.lease_lapse_s, keep=keep, held=held)
         if isinstance(found, Lease):
             if held is not None:
