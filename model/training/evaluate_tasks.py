@@ -28,16 +28,18 @@ from model.conditions.takes import clip_of, decode, render, sample
 from model.errors import ModelError
 from model.long import METHODS, Long, plan_pieces
 from model.pipeline import Pipeline
+from model.quality import identity
 from model.quality.drift import drift
 from model.quality.seams import seams, steps
 from model.training import captions
 from model.training.run import STOPPED
-from model.training.world import BACKGROUNDS, COLORS, Scene, coverage, draw, sample_scene
+from model.training.world import BACKGROUNDS, COLORS, Motion, Scene, coverage, draw, sample_scene
 
 Film = NDArray[np.uint8]
 _SEED = 9 * 10**6  # of the sources; prompts and training draw their scenes from others
 SIDE, FRAMES = 128, 17
 KEPT = ((0, 4), (13, 16))  # what infill is given
+SHOTS = ("still", "zooms out")  # cameras of a scene's shots, before which no thing leaves the frame
 MINUTE = 60 * 8 + 1
 
 
@@ -140,6 +142,13 @@ class Tasks:
         far = np.linalg.norm(film - ground, axis=-1)
         return overlap(far > 60, coverage(one.scene) > 0.5)
 
+    def scene(self, one: Source) -> float:
+        """Identity of two shots of one scene: both start from one picture, and another camera looks at each."""
+        thing = one.scene.things[0]
+        stands = replace(thing, motion=Motion("still", "still", thing.motion.start))
+        prompts = [captions.dense(replace(one.scene, things=(stands,), camera=camera)) for camera in SHOTS]
+        return identity([self._film("i2v", one, Given(image=one.film[0]), prompt) for prompt in prompts])
+
     def minute(self, method: str, one: Source) -> dict[str, float]:
         """A minute by one method: its seams in median steps, the widest step elsewhere, the drift in CIEDE2000."""
         task = "loop" if method == "co_denoise" else "t2v"
@@ -169,6 +178,7 @@ MEASURES: dict[str, str] = {
     "i2v": "given frame back, dB", "flf2v": "given frames back, dB", "extend": "given frames back, dB",
     "extend_back": "given frames back, dB", "infill": "given frames back, dB", "loop": "seam, in median steps",
     "background": "subject kept, IoU", "region": "outside of the mask, dB", "restyle": "subject kept, IoU",
+    "scene": "identity of two cameras' shots, 0 to 1",
 }  # fmt: skip
 
 

@@ -72,6 +72,24 @@ def test_what_an_edit_and_a_loop_are_worth(rendered: dict[str, Any]) -> None:
     assert tasks.background(one) < 0.9 and tasks.loop(one) > 5
 
 
+def test_a_scene_whose_shots_show_two_subjects_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str, int]] = []
+    other = next(n for n in range(1, 20) if source(n).scene.things[0].color != source(0).scene.things[0].color)
+
+    def render(_: Any, task: str, prompt: str, given: Given, *, seed: int, **settings: Any) -> np.ndarray:
+        seen.append((task, prompt, int(given.image.sum())))
+        return source(other if spoilt and "the camera" in prompt else seed).film
+
+    monkeypatch.setattr(evaluate_tasks, "render", render)
+    spoilt = False
+    assert Tasks(Nothing()).scene(source(0)) == pytest.approx(1.0)
+    [one, two] = seen
+    assert one[0] == two[0] == "i2v" and one[2] == two[2], "both start from one picture"
+    assert "standing still" in one[1] and two[1] == f"{one[1]}, the camera zooms out"
+    spoilt = True
+    assert Tasks(Nothing()).scene(source(0)) < 0.75
+
+
 def test_figures() -> None:
     black, gray = np.zeros((2, 4, 4, 3), np.uint8), np.full((2, 4, 4, 3), 16, np.uint8)
     assert psnr(black, black) == 99.0 and psnr(black, gray) == pytest.approx(20 * np.log10(255 / 16))
