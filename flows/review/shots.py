@@ -66,6 +66,7 @@ class TakeView:
             made = {name: media[name] for name in ("width", "height", "frames", "fps")}
             made |= {"gpu_s": self.commit["gpu_s"], "rank": rank_of(self.commit), "passed": passed(self.commit)}
             made |= {"media": media["path"], "reasons": reasons_of(self.commit)}
+            made |= {"identity_score": score} if (score := identity_of(self.commit)) is not None else {}
         said = {name: self.said.get(name) for name in ("verdict", "note", "who", "when")} if self.said else {}
         tags = dict(self.row.get("tags") or ())
         return {**shown, **made, **said, "tags": tags, "spec_key": self.spec_key, "state": self.state}
@@ -240,6 +241,14 @@ def _spare(takes: list[TakeView]) -> None:
     for place, (take, keep) in enumerate(zip(takes, wanted, strict=True)):
         if keep is not None and passes >= keep and take.state == "pending":
             takes[place] = replace(take, state="skipped")
+
+
+def identity_of(commit: Mapping[str, Any]) -> float | None:
+    """How much a take of a scene shows the subject of the scene's picture, 0..1; None where that was not measured."""
+    quality = (commit.get("notes") or {}).get("quality")
+    measures = quality.get("measures") if isinstance(quality, Mapping) else None
+    found = measures.get("identity") if isinstance(measures, Mapping) else None
+    return float(found) if isinstance(found, int | float) else None
 
 
 def reasons_of(commit: Mapping[str, Any]) -> list[str]:

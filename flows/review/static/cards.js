@@ -95,6 +95,7 @@ class Card {
   tell(take, shot) {
     const figures = [];
     if (take.rank != null) figures.push(`quality ${take.rank.toFixed(3)}`);
+    if (take.identity_score != null) figures.push(`identity ${take.identity_score.toFixed(2)}`);
     if (take.passed === false) figures.push(`failed its checks${take.reasons?.length ? `: ${take.reasons.join(", ")}` : ""}`);
     if (take.gpu_s != null) figures.push(`${take.gpu_s.toFixed(1)} GPU s`);
     figures.push(`seed ${take.seed}`);
