@@ -48,7 +48,7 @@ Address = Annotated[
     typer.Option("--address", help="Ray cluster to join, host:port; else one is started here.", metavar="RAY"),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Name from the registry, folder or URL of a pipeline.", metavar="MODEL")
+    str | None, typer.Option("--model", help="Folder or URL of a pipeline; else the shipped one.", metavar="MODEL")
 ]
 Allow = Annotated[
     list[str] | None,
