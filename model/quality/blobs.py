@@ -226,6 +226,15 @@ def _shading(areas: _Areas, inside: NDArray[np.bool_], video: Floats) -> float:
     if not len(light):
         return 0.0
     size = np.maximum(some.sums(), 1)
+    # The light on a bar changes across it only, which along the diagonal of so long an area is next to nothing.
+    tall, wide = (
+        some.sums(side.astype(np.float64) ** 2) / size - (some.sums(side.astype(np.float64)) / size) ** 2
+        for side in (some.y, some.x)
+    )
+    compact = (tall < 4 * wide)[some.number]
+    if compact.any():
+        some, light = some.kept(compact), light[compact]
+        size = np.maximum(some.sums(), 1)
     radius = np.sqrt(size / 2.3)  # between a circle's and a square's of that area
     place = (some.x + some.y).astype(np.float64)
     place = (place - (some.sums(place) / size)[some.number]) / (2 * radius[some.number])

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 LEAST_STEP = 0.25
 """Grey levels below which a step is rounding: a clip that stands still has no usual step to compare with."""
 
+SEAM_MOST = 1.5
+"""Median steps up to which a join is not seen as one."""
+
 
 def steps(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean absolute difference of each frame from the one before, in grey levels: (frames - 1,).
@@ -24,7 +27,7 @@ def steps(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def seams(frames: NDArray[np.uint8], joins: Sequence[int]) -> NDArray[np.float64]:
-    """The step over each join as a multiple of the clip's median step: (joins,). Up to 1.5 it is not seen as one.
+    """The step over each join as a multiple of the clip's median step: (joins,). Up to `SEAM_MOST` it is not seen.
 
     Args:
         frames: (frames, height, width, 3).

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from model.quality.asked import Asked
+from model.quality.faults import FAULTS, sound
 from model.quality.obedience import CHECKS, judge
 from model.quality.paths import Verdict
 from model.quality.reading import Reading
@@ -76,6 +77,17 @@ def summarise(readings: Sequence[Reading], asked: Sequence[Asked]) -> dict[str, 
     if verdicts:
         found["all"] = _row([obeys_all(one) for one in verdicts])
     return found
+
+
+def free_of_faults(clips: Sequence[NDArray[np.uint8]], asked: Sequence[Asked], fps: float) -> dict[str, dict[str, Any]]:
+    """For each of `model.quality.faults.FAULTS`: the share of clips (frames, height, width, 3) that are free of it."""
+    known = checker_accuracy()
+    found = [sound(clip, one, fps) for clip, one in zip(clips, asked, strict=True)]
+    return {
+        name: _row(passed) | {"checker": {kind: known[name][kind] for kind in ("right", "wrong", "soft")}}
+        for name in FAULTS
+        if (passed := [one[name] for one in found if name in one])
+    }
 
 
 def obeys_all(verdicts: Mapping[str, Verdict]) -> bool:

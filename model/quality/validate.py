@@ -3,7 +3,8 @@
     python -m model.quality.validate --count 60 --out model/quality/accuracy.json --readme model/quality/README.md
 
 Right clips are drawn as their captions ask; wrong ones fail in one respect (`model.quality.wrong`). Soft clips are the
-right ones as a small autoencoder would show them: blurred and noisy. What comes out stands beside every score.
+right ones as a small autoencoder would show them: blurred and noisy. Of the faults that any clip may have, each right
+clip is spoilt in each way (`model.quality.faults`). What comes out stands beside every score.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from model.quality.asked import asked_of
+from model.quality.faults import FAULTS, sound, spoilt
 from model.quality.obedience import CHECKS, judge
 from model.quality.reading import read
 from model.quality.wrong import wrong_clip
 from model.training.world import SHARES, Scene, draw, sample_scene
 
+MEASURES = (*CHECKS, *FAULTS)
 KINDS_OF_CLIP = ("right", "wrong", "soft")
 _NOISE = 6.0  # grey levels of noise in a soft clip: about 32 dB together with the blur
 TABLE = ("<!-- accuracy: begin -->", "<!-- accuracy: end -->")
@@ -51,6 +54,11 @@ def verdicts(scene: Scene, rng: np.random.Generator, most_wrong: int) -> Iterato
         told = None if wrong is None else CHECKS[str(measure)](read(wrong), asked)
         if told is not None:
             yield str(measure), "wrong", not told.passed
+    for kind, shown in (("right", clip), ("soft", softened(clip, rng))):
+        for fault, passed in sound(shown, asked).items():
+            yield fault, kind, passed
+    for fault in sound(clip, asked):
+        yield fault, "wrong", not sound(spoilt(clip, fault), asked)[fault]
 
 
 def validate(
@@ -62,7 +70,7 @@ def validate(
         sizes: width, height and frames of the clips; `count` scenes of each family are drawn in each.
         most_wrong: in how many respects at most a scene is made wrong.
     """
-    hits: dict[tuple[str, str], list[bool]] = {(name, kind): [] for name in CHECKS for kind in KINDS_OF_CLIP}
+    hits: dict[tuple[str, str], list[bool]] = {(name, kind): [] for name in MEASURES for kind in KINDS_OF_CLIP}
     for size in sizes:
         for number, family in enumerate(SHARES):
             for index in range(count):
@@ -79,7 +87,7 @@ def validate(
                 (f"{kind}_clips", len(hits[name, kind])),
             )
         }
-        for name in CHECKS
+        for name in MEASURES
     }
 
 

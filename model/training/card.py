@@ -60,7 +60,7 @@ Prompts whose combination of colour, shape and background is held out (`model/tr
 the table at the end says):
 
 {held_out}
-{best_of}{curve}{tasks}
+{faults}{best_of}{curve}{tasks}
 Autoencoder, on whole clips that training never saw: {psnr:.1f} dB, on the things alone {psnr_foreground:.1f} dB; by
 frame {psnr_by_frame}.
 
@@ -94,6 +94,21 @@ def obedience_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
             f"| {', '.join(f'{checker[kind]:.1%}' for kind in ('right', 'wrong', 'soft')) if checker else ''} |"
         )
     return "\n".join(lines)
+
+
+def faults_text(rows: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """How many clips are free of the faults that any clip may have."""
+    if not rows:
+        return ""
+    return "\n".join(
+        [
+            "",
+            "Clips of all these prompts that are free of a fault that any clip may have:",
+            "",
+            obedience_table(rows),
+            "",
+        ]
+    )
 
 
 def best_of_text(found: Mapping[str, Any] | None) -> str:
@@ -239,6 +254,7 @@ def card(
         guidance_scale=evaluation["guidance_scale"],
         obedience=obedience_table(evaluation["obedience"]),
         held_out=obedience_table(evaluation["held_out"]),
+        faults=faults_text(evaluation.get("faults")),
         best_of=best_of_text(evaluation.get("best_of")),
         curve=curve_text(curve),
         tasks=tasks_text(tasks),

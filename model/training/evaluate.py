@@ -26,7 +26,7 @@ from model.errors import ModelError
 from model.facts import read_facts
 from model.pipeline import Pipeline
 from model.quality import Asked, Reading, asked_of, judge, read, score
-from model.quality.tally import interval, obeys_all, summarise
+from model.quality.tally import free_of_faults, interval, obeys_all, summarise
 from model.training import captions
 from model.training.run import STOPPED
 from model.training.sheet import SHEET, sheet
@@ -166,6 +166,7 @@ class Evaluation:
         for name, apart in groups.items():
             own = [index for index, (job, _) in enumerate(singles) if is_apart(job.number) == apart]
             found[name] = summarise([readings[index] for index in own], [asked[index] for index in own])
+        found["faults"] = free_of_faults([clip.frames for _, clip in singles], asked, self.facts["fps"])
         if self.given.best_of > 1:
             found["best_of"] = best_of(jobs, self.given.best_of)
         self._sheet(singles, readings, asked)

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.quality import CHECKS, asked_of, identity, judge, parse, read, score
+from model.quality import asked_of, identity, judge, parse, read, score
 from model.quality.components import label
-from model.quality.tally import baseline, checker_accuracy, interval, summarise
-from model.quality.validate import softened, validate
+from model.quality.faults import FAULTS, sound, spoilt
+from model.quality.tally import baseline, checker_accuracy, free_of_faults, interval, summarise
+from model.quality.validate import MEASURES, softened, validate
 from model.quality.wrong import wrong_clip
 from model.training import captions
 from model.training.world import SHARES, Motion, Scene, Thing, draw, sample_scene
@@ -24,20 +25,31 @@ PROMPT = "a large red circle moving right on a black background"
 def test_checks_are_right_on_drawn_clips_and_tell_wrong_ones() -> None:
     """A small run of the command that makes the published figures."""
     accuracy = validate([(64, 64, 17)], 5, most_wrong=5)
-    for name in CHECKS:
+    for name in MEASURES:
         row = accuracy[name]
         assert row["right_clips"] >= 1, (name, row)
         for kind in ("right", "wrong", "soft"):
             # One of so few may be a pair that looks the same, such as white clay on gray.
             clips = row[f"{kind}_clips"]
             assert clips == 0 or round((1 - row[kind]) * clips) <= 1, (name, row)
-    assert sum(row["wrong_clips"] > 0 for row in accuracy.values()) >= len(CHECKS) - 3, accuracy
+    assert sum(row["wrong_clips"] > 0 for row in accuracy.values()) >= len(MEASURES) - 3, accuracy
 
 
 def test_published_accuracy_is_that_of_all_checks_and_high_enough() -> None:
     accuracy = checker_accuracy()
-    assert set(accuracy) == set(CHECKS)
+    assert set(accuracy) == set(MEASURES)
     assert all(row["right"] >= 0.98 and row["wrong"] >= 0.98 for row in accuracy.values()), accuracy
+
+
+def test_each_fault_is_told_by_its_own_measure_alone_where_it_applies() -> None:
+    clip, asked = draw(RED_CIRCLE), asked_of(RED_CIRCLE)
+    assert sound(clip, asked) == dict.fromkeys(FAULTS, True)
+    for name in FAULTS:
+        assert not sound(spoilt(clip, name), asked)[name], name
+    rows = free_of_faults([clip, spoilt(clip, "black")], [asked, asked], 8.0)
+    assert (rows["black"]["score"], rows["black"]["n"], rows["duplicates"]["score"]) == (0.5, 2, 1.0)
+    still = replace(asked, subjects=(replace(asked.subjects[0], motion="still", direction=None),))
+    assert {"frozen", "duplicates", "seam"}.isdisjoint(sound(clip, still)), "what stands still is not frozen"
 
 
 @pytest.mark.parametrize("family", SHARES)

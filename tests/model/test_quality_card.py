@@ -80,6 +80,7 @@ def test_the_card_is_made_of_files() -> None:
     evaluation = {
         "size": [64, 64, 17], "clips": 4, "of": 4, "steps": 20, "guidance_scale": 3.0, "obedience": rows,
         "held_out": rows,
+        "faults": {"black": {"score": 1.0, "low": 0.9, "high": 1.0, "n": 4, "checker": rows["color"]["checker"]}},
         "best_of": {
             "takes": 8, "prompts": 5,
             **{
@@ -95,6 +96,7 @@ def test_the_card_is_made_of_files() -> None:
     text = card.card(FACTS, evaluation, autoencoder, history=history, curve=curve, tasks=tasks)
     assert "Apache-2.0" in text
     assert "| background | 100% |" in text
+    assert "| black | 100% |  | 90% to 100% | 4 |" in text
     assert "best of 8 takes" in text and "50% (40% to 60%)" in text
     assert "| tiny | 1.0 M |" in text
     assert "| transformer | 11,200 | 4 | sixteen clips a step |" in text
