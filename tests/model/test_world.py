@@ -52,6 +52,22 @@ def test_things_stay_in_the_frame(family: str, width: int, height: int) -> None:
                 assert (place >= radius[:, None] - 1e-6).all() and (place + radius[:, None] <= (width, height)).all()
 
 
+@pytest.mark.parametrize("frames", [17, 33])
+def test_things_that_are_alike_keep_apart_and_are_as_many_as_asked(frames: int) -> None:
+    rng = np.random.default_rng(3)
+    numbers = []
+    for _ in range(60):
+        scene = sample_scene(rng, 128, 128, frames, shares={"count": 1.0})
+        numbers.append(len(scene.things))
+        places = centres(scene)
+        for index, thing in enumerate(scene.things):
+            for other in range(index):
+                gap = np.linalg.norm(places[index] - places[other], axis=1) - 2 * thing.radius
+                assert gap.min() >= 0.1 * 128 - 1e-6
+    assert numbers.count(1) <= 6  # where no room was found
+    assert min(numbers.count(2), numbers.count(3)) > 15
+
+
 @pytest.mark.parametrize("family", SHARES)
 def test_a_scene_survives_json_and_draws_the_same(family: str) -> None:
     rng = np.random.default_rng(2)

@@ -39,6 +39,9 @@ SHARES: Mapping[str, float] = {
     "occlusion": 0.02,
 }
 _EVENT_FRAMES = 9
+# Between things that are alike, of the short side: nearly a token. Nearer ones, drawn by tokens, run into each other
+# before it is settled how many they are.
+APART = 0.1
 _DRESSED = 0.12  # share of the clips in a family that have a texture or a style besides
 
 
@@ -148,7 +151,7 @@ def _count(make: _Maker) -> Scene:
     number = int(make.rng.integers(2, 4))
     thing = make.thing(size="small" if number == 3 or make.rng.random() < 0.6 else "large")
     direction = _word(make.rng, ("still", "still", "right", "left", "up", "down"))
-    for _ in range(200):
+    for _ in range(1000):
         paths = [make.straight(thing.radius, direction) for _ in range(number)]
         pace = paths[0].velocity
         ends = [np.asarray(path.start) + make.steps * np.asarray(pace) for path in paths]
@@ -159,7 +162,7 @@ def _count(make: _Maker) -> Scene:
         )
         starts = [np.asarray(path.start) for path in paths]
         apart = min(float(np.linalg.norm(a - b)) for index, a in enumerate(starts) for b in starts[:index])
-        if fits and apart > 2 * thing.radius + 3:
+        if fits and apart > 2 * thing.radius + APART * make.short:
             return make.scene(*(replace(thing, motion=replace(path, velocity=pace)) for path in paths))
     return _one(make)
 
