@@ -9,9 +9,7 @@ import pyarrow.compute as pc
 
 from infra.store import Store
 from infra.store.commits import read_many
-
-CACHED_READ_MOST = 2000
-"""Commits that are read at the start for the GPU seconds they had cost; beyond, the plan's estimate counts."""
+from infra.store.standing import MOST_READ
 
 
 def seconds_cached(
@@ -20,12 +18,12 @@ def seconds_cached(
     """GPU seconds that commits had cost, by take id; a commit that cannot be read is left out: its take is not done.
 
     keys: (take id, spec_key, planned cost) of takes whose commits were listed. vouched: what those had cost that the
-    job's manifest vouches for; they are not read again. Beyond ``CACHED_READ_MOST`` others the name is believed and
+    job's manifest vouches for; they are not read again. Beyond ``MOST_READ`` others the name is believed and
     the planned cost is counted; ``verify`` reads all.
     """
     known = vouched or {}
     open_ones = [entry for entry in keys if entry[1] not in known]
-    looked_at, believed = open_ones[:CACHED_READ_MOST], open_ones[CACHED_READ_MOST:]
+    looked_at, believed = open_ones[:MOST_READ], open_ones[MOST_READ:]
     commits = read_many(store, [key for _, key, _ in looked_at])
     found = {take: known[key] for take, key, _ in keys if key in known}
     found |= {take: planned for take, _, planned in believed}

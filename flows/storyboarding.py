@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,7 +22,7 @@ from flows.verbs.plan import make_plan
 if TYPE_CHECKING:
     from infra.settings import Settings
     from infra.store import Store
-    from infra.store.selection import Chosen, Missing
+    from infra.store.selection import Chosen, Missing, Shot
 
 _AFTER = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h|d)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -115,7 +115,7 @@ def look(store: Store, stills_job: str) -> Look:
 
     found = choose(store, job_id=stills_job, best=False)
     given_up = {(take.show, take.shot_id) for take in quarantined(store, stills_job)}
-    standing = _shots_with_takes(store, stills_job) if given_up else set()
+    standing = _shots_with_takes(store, stills_job, given_up) if given_up else set()
     lost = given_up - standing
     return Look(
         approved=found.chosen,
@@ -180,13 +180,15 @@ def _plan(asked: Asked, settings: Settings, part: Part, job: str | None) -> Plan
     )  # fmt: skip
 
 
-def _shots_with_takes(store: Store, job_id: str) -> set[tuple[str, str]]:
-    """Shots of a job of which a take stands."""
+def _shots_with_takes(store: Store, job_id: str, shots: Collection[Shot]) -> set[Shot]:
+    """Those of these shots of a job of which a take stands."""
     from infra.store.additions import read_takes
-    from infra.store.commits import committed_keys
+    from infra.store.commits import read_many
     from infra.store.selection import job_keys
 
     takes = read_takes(store, job_id)
-    committed = committed_keys(store)
     names = zip(takes["show"].to_pylist(), takes["shot_id"].to_pylist(), strict=True)
-    return {name for name, key in zip(names, job_keys(store, job_id, takes), strict=True) if key in committed}
+    keys = zip(names, job_keys(store, job_id, takes), strict=True)
+    of_shots = {key: name for name, key in keys if name in shots and key is not None}
+    commits = read_many(store, of_shots)  # one that cannot be read is none
+    return {of_shots[key] for key, commit in commits.items() if isinstance(commit, dict)}

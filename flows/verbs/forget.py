@@ -72,7 +72,7 @@ def _renew_views(store: OpenStore, job_id: str) -> None:
     from infra.store.errors import StoreError
 
     try:
-        ledger = Ledger.read(store, job_id, costs=False)
+        ledger = Ledger.read(store, job_id)
         Outputs(store, job_id, epoch=ledger.lease.epoch if ledger.lease else 0).refresh(ledger.verdict()[0], last=True)
     except (StoreError, Failure) as error:
         log.warning("manifest and board of %s still tell of the show: %s", job_id, error)

@@ -18,17 +18,17 @@ def jobs(store: Store, config: Config = None, as_json: Json = False, quiet: Quie
     from flows.verbs.ledger import Ledger
     from flows.verbs.target import open_for_reading
     from infra.settings import Settings
-    from infra.store.commits import committed_keys
+    from infra.store.commits import list_commits
     from infra.store.errors import Damaged, StoreRefused
     from infra.store.jobs import list_jobs
 
     output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
     opened = open_for_reading(store, Settings.load(config))
-    committed = committed_keys(opened)
+    listed = dict(list_commits(opened))
     ledgers, damaged = [], []
     for job_id in list_jobs(opened):
         try:
-            ledgers.append(Ledger.read(opened, job_id, costs=False, committed=committed))
+            ledgers.append(Ledger.read(opened, job_id, listed=listed))
         except (Damaged, StoreRefused) as error:  # it hides no other job
             damaged.append({**_UNKNOWN, "job_id": job_id, "error": str(error)})
             output.error(f"{job_id} cannot be read: {error}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rushes.ledger")
 
-MOST_COMMITS_READ = 20_000
-"""Commits that are read where no manifest vouches for them, 16 at a time; of others the names count."""
 TAKE = ("show", "shot_id", "take")
 
 
@@ -41,7 +39,7 @@ class Ledger:
         origin: catalog and options that the plan was made from, where the plan tells.
         lease: who runs it, or ran it last.
         owner_gone: the lease says running, and its owner is dead.
-        costs: columns spec_key and gpu_s of committed takes, as far as they are known; None where nobody asked.
+        costs: columns spec_key and gpu_s of committed takes, as far as they are known.
         booked: the job's own books, where it left them in its lease.
         board: whether there is a board.
         pause: who asked for the job to be paused, while it stands so in the store.
@@ -59,19 +57,18 @@ class Ledger:
     origin: Origin | None
     lease: LeaseInfo | None
     owner_gone: bool
-    costs: pa.Table | None
+    costs: pa.Table
     booked: GpuSeconds
     board: bool
     pause: Pause | None = None
     skipped: int = 0
 
     @classmethod
-    def read(cls, store: Store, job_id: str, *, costs: bool = True, committed: set[str] | None = None) -> Ledger:
+    def read(cls, store: Store, job_id: str, *, listed: Mapping[str, datetime] | None = None) -> Ledger:
         """Reads the job from the store.
 
         Args:
-            costs: also find out what the committed takes cost, from the manifest or their commits.
-            committed: the store's spec_keys, where they have been listed already.
+            listed: the store's spec_keys and when their commits were written, where they have been listed already.
 
         Raises:
             Failure: there is no such job. Damaged: its plan, or its lease, is none.
@@ -93,12 +90,16 @@ class Ledger:
             raise Failure(no_job(store, job_id)) from error
         view = usable_manifest(store, job_id, (*TAKE, "spec_key", "state", "gpu_s"))
         manifest = None if view is None else view.table
-        known, later = committed, set[str]()
-        if known is None:
-            known, later = keys_since(store, None if view is None else view.written)
+        written = None if view is None else view.written
+        known: Iterable[str]
+        if listed is None:
+            known, later = keys_since(store, written)
+        else:
+            known = listed
+            later = {key for key, changed in listed.items() if written is None or changed >= written}
         keys = _keys(takes, manifest)
         done = pc.is_in(keys, value_set=pa.array(sorted(known), pa.string()))
-        spent, unreadable = _costs(store, keys.filter(done), manifest, later) if costs else (None, [])
+        spent, unreadable = _costs(store, keys.filter(done), manifest, later)
         if unreadable:
             done = pc.and_(done, pc.invert(pc.is_in(keys, value_set=pa.array(unreadable, pa.string()))))
         number, records = current_round(store, job_id), list_quarantine(store, job_id, all_rounds=True)
@@ -145,7 +146,7 @@ class Ledger:
         import pyarrow.compute as pc
 
         rendered = cached = 0.0
-        if self.costs is not None and self.costs.num_rows:
+        if self.costs.num_rows:
             before = self.keys.filter(pc.and_(self.takes["cached"], self.done)).combine_chunks()
             found = pc.is_in(self.costs["spec_key"], value_set=before)
             cached = float(pc.sum(self.costs["gpu_s"].filter(found)).as_py() or 0.0)
@@ -254,24 +255,20 @@ def _costs(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from infra.store.commits import read_many
-    from infra.store.errors import CommitNewer
+    from infra.store.standing import MOST_READ, open_keys, read_open
 
     schema = pa.schema([("spec_key", pa.string()), ("gpu_s", pa.float64())])
     known = schema.empty_table()
     if manifest is not None:
         known = manifest.filter(pc.equal(manifest["state"], "committed")).select(schema.names).cast(schema)
-        wanted = pc.is_in(known["spec_key"], value_set=keys.combine_chunks())
-        stale = pc.is_in(known["spec_key"], value_set=pa.array(sorted(later), pa.string()))
-        known = known.filter(pc.and_(pc.and_not(wanted, stale), known["gpu_s"].is_valid()))
-    missing = keys.filter(pc.invert(pc.is_in(keys, value_set=known["spec_key"].combine_chunks()))).to_pylist()
-    if len(missing) > MOST_COMMITS_READ:
-        log.warning("the cost of %d takes is not counted: no manifest has them yet", len(missing) - MOST_COMMITS_READ)
-    try:
-        read = read_many(store, missing[:MOST_COMMITS_READ])
-    except CommitNewer as error:  # `verify` says which they are; a job can be looked at all the same
-        log.warning("the cost of takes that no manifest has yet is not counted: %s", error)
-        read = {}
-    found = [(key, float(commit["gpu_s"])) for key, commit in read.items() if isinstance(commit, dict)]
+        known = known.filter(known["gpu_s"].is_valid())
+    missing = open_keys(keys, known["spec_key"], later)
+    wanted = pc.is_in(known["spec_key"], value_set=keys.combine_chunks())
+    stale = pc.is_in(known["spec_key"], value_set=missing.combine_chunks())
+    known = known.filter(pc.and_not(wanted, stale))
+    if len(missing) > MOST_READ:
+        log.warning("the cost of %d takes is not counted: no manifest has them yet", len(missing) - MOST_READ)
+    read, unreadable = read_open(store, missing)
+    found = [(key, float(commit["gpu_s"])) for key, commit in read.items()]
     costs = pa.concat_tables([known, pa.table([[k for k, _ in found], [s for _, s in found]], schema=schema)])
-    return costs, [key for key, commit in read.items() if not isinstance(commit, dict)]
+    return costs, unreadable

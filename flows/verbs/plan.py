@@ -17,7 +17,7 @@ from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import MOST_REFUSED_KEPT, Origin, shown_url
 from flows.verbs.request import Request
 from flows.verbs.source import catalog_file, input_digests, job_id_of, opened, storage_options
-from flows.verbs.standing import committed, quarantined, with_added, with_linked
+from flows.verbs.standing import quarantined, with_added, with_linked
 from flows.verbs.words import plural
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def make_plan(
     from flows.drafting import matched
     from infra.store import open_store
     from infra.store.probe import read_format
+    from infra.store.standing import Standing
     from model.facts import read_facts, resolve
 
     store = open_store(out, settings.store)
@@ -82,6 +83,19 @@ def make_plan(
     location = resolve(model or "default")
     facts = read_facts(location, storage_options=storage_options(location, settings.store))
     prefixes = (*settings.farm.allow, *allow)
+    size = Draft(settings.draft.scale, settings.draft.steps) if draft else None
+    options = model_fields(facts) | {name: facts[name] for name in MODEL_DEFAULTS}
+    if enhance is not None:
+        options["enhance"] = enhance
+    if preset is not None:
+        options["preset"] = preset
+    if size is not None:
+        options["draft"] = size._asdict()
+    if settings.media.upscale != LANCZOS:
+        options["upscaler"] = settings.media.upscale
+    name = catalog or "prompt"
+    if part is not None:
+        options["part"] = part.options
     with (
         catalog_file(catalog, shot) as url,
         naming(store),
@@ -105,13 +119,14 @@ def make_plan(
             rows = read(url, allow=prefixes, preset=preset, source=source)
             return rows if part is None else part.rows(rows)
 
-        size = Draft(settings.draft.scale, settings.draft.steps) if draft else None
-        planned = whole(shots(), done=committed(store), draft=size)
-        full = whole(shots(), done=committed(store)) if draft else None
+        job_id = job or job_id_of(name, digest, options, part=part.name if part else "draft" if draft else "")
+        standing = Standing(store, job_id)
+        planned = whole(shots(), done=standing.names(), draft=size)
+        full = whole(shots(), done=standing.names()) if draft else None
     finals = None
     if full is not None:
         planned, finals = matched(planned, full)
-    planned = replace(planned, takes=with_linked(store, planned.takes, facts))
+    planned = replace(planned, takes=with_linked(store, standing.with_commits(planned.takes), facts, standing))
     if strict and planned.refused:
         raise Failure(
             f"{plural(len(planned.refused), 'row')} of {catalog or 'the prompt'} refused, and --strict was given",
@@ -119,19 +134,6 @@ def make_plan(
             refused=planned.refused,
             rows_total=planned.rows_total,
         )
-    options = model_fields(facts) | {name: facts[name] for name in MODEL_DEFAULTS}
-    if enhance is not None:
-        options["enhance"] = enhance
-    if preset is not None:
-        options["preset"] = preset
-    if size is not None:
-        options["draft"] = size._asdict()
-    if settings.media.upscale != LANCZOS:
-        options["upscaler"] = settings.media.upscale
-    name = catalog or "prompt"
-    if part is not None:
-        options["part"] = part.options
-    job_id = job or job_id_of(name, digest, options, part=part.name if part else "draft" if draft else "")
     origin = Origin(
         catalog=shown_url(name),
         catalog_sha256=digest,
@@ -143,7 +145,7 @@ def make_plan(
         refused_total=len(planned.refused),
     )
     first = origin.attach(planned.takes)
-    takes = with_added(store, job_id, first, facts)
+    takes = with_added(store, job_id, first, facts, standing)
     planned = replace(planned, takes=first if takes is None else takes)
     return Planned(
         plan=planned,
@@ -171,6 +173,7 @@ def replan(store: Store, job_id: str, settings: Settings) -> Planned:
     from catalogs.planning import SHARD_SCHEMA
     from infra.store.additions import read_takes
     from infra.store.jobs import read_plan
+    from infra.store.standing import Standing
     from model.facts import read_facts
 
     first, takes = read_plan(store, job_id), read_takes(store, job_id)
@@ -181,9 +184,10 @@ def replan(store: Store, job_id: str, settings: Settings) -> Planned:
     facts = read_facts(origin.model, storage_options=storage_options(origin.model, settings.store))
     if facts["digest"] != origin.options.get("model"):
         raise Failure(f"the model {origin.model} has changed since {job_id} was planned", hint=again)
-    standing = pa.array(list(committed(store)), pa.string())
-    cached = pc.is_in(takes["spec_key"], value_set=standing)
-    takes = with_linked(store, takes.set_column(takes.column_names.index("cached"), "cached", cached), facts)
+    standing = Standing(store, job_id)
+    cached = pc.is_in(takes["spec_key"], value_set=pa.array(list(standing.names()), pa.string()))
+    takes = standing.with_commits(takes.set_column(takes.column_names.index("cached"), "cached", cached))
+    takes = with_linked(store, takes, facts, standing)
     refused = [Refusal(**row) for row in origin.refused]
     plan = Plan(takes, SHARD_SCHEMA.empty_table(), Cost(), refused, origin.rows_total)
     return Planned(plan, job_id, store, facts, origin, quarantined(store, job_id, plan), first)

@@ -101,7 +101,7 @@ def _export(store: Store, jobs: list[str], settings: Settings, output: Output) -
 
     boards = []
     for job_id in jobs:
-        ledger = Ledger.read(store, job_id, costs=False)
+        ledger = Ledger.read(store, job_id)
         lease = read_lease(store, job_id)
         refused = ledger.rows().refused
         outputs = Outputs(store, job_id, epoch=lease.epoch if lease else 0, price=price_of(settings), refused=refused)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,16 +10,12 @@ if TYPE_CHECKING:
 
     from catalogs import Plan
     from infra.store import Store
+    from infra.store.standing import Standing
 
 
-def committed(store: Store) -> Iterator[str]:
-    """spec_keys with a commit, from a listing. One at a time: the names of a million are not held as text."""
-    from infra.store.commits import list_commits
-
-    return (key for key, _ in list_commits(store))
-
-
-def with_added(store: Store, job_id: str, takes: pa.Table, facts: Mapping[str, Any]) -> pa.Table | None:
+def with_added(
+    store: Store, job_id: str, takes: pa.Table, facts: Mapping[str, Any], standing: Standing
+) -> pa.Table | None:
     """The takes with what was added to the job since it was planned; None where nothing was."""
     from infra.store.additions import list_additions, with_additions
 
@@ -32,12 +28,13 @@ def with_added(store: Store, job_id: str, takes: pa.Table, facts: Mapping[str, A
     new = more.slice(takes.num_rows)
     # Few are added, and their commits are looked up; of the others it is known.
     keys = [key for key in new["spec_key"].to_pylist() if key is not None]
-    standing = pa.array(sorted(set(keys) & set(committed(store))) if keys else [], pa.string())
-    cached = pa.chunked_array([*takes["cached"].chunks, *pc.is_in(new["spec_key"], value_set=standing).chunks])
-    return with_linked(store, more.set_column(more.column_names.index("cached"), "cached", cached), facts)
+    known = pa.array(sorted(set(keys).intersection(standing.names())) if keys else [], pa.string())
+    added = new.set_column(new.column_names.index("cached"), "cached", pc.is_in(new["spec_key"], value_set=known))
+    cached = pa.chunked_array([*takes["cached"].chunks, *standing.with_commits(added)["cached"].chunks], pa.bool_())
+    return with_linked(store, more.set_column(more.column_names.index("cached"), "cached", cached), facts, standing)
 
 
-def with_linked(store: Store, takes: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
+def with_linked(store: Store, takes: pa.Table, facts: Mapping[str, Any], standing: Standing) -> pa.Table:
     """The takes, `cached` also where one stands whose key the plan leaves open because it starts from another's."""
     from actors.chains import Chains
     from actors.found import find_linked
@@ -48,9 +45,12 @@ def with_linked(store: Store, takes: pa.Table, facts: Mapping[str, Any]) -> pa.T
     import pyarrow as pa
 
     cached = takes["cached"].to_numpy().copy()
-    standing = {take: takes["spec_key"][take].as_py() for take in cached.nonzero()[0].tolist() if chains.awaited(take)}
-    known = set(committed(store))
-    cached[list(find_linked(store, takes, chains, standing, known.__contains__, facts))] = True
+    sources = {take: takes["spec_key"][take].as_py() for take in cached.nonzero()[0].tolist() if chains.awaited(take)}
+    known = set(standing.names())
+    linked = find_linked(store, takes, chains, sources, known.__contains__, facts)
+    found = {take: one.key for take, one in linked.items()}
+    gone = set(standing.unreadable(pa.chunked_array([pa.array(list(found.values()), pa.string())])))
+    cached[[take for take, key in found.items() if key not in gone]] = True
     return takes.set_column(takes.column_names.index("cached"), "cached", pa.array(cached))
 
 

@@ -12,16 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.cached import seconds_cached
+from catalogs.keys import spec_fields, spec_key
 from flows.planned import Planned
 from flows.render import _nothing_to_render
 from flows.report import JobReport
 from flows.verbs.ledger import Ledger
-from flows.verbs.plan import make_plan
+from flows.verbs.plan import make_plan, replan
 from infra.settings import Settings
-from infra.store import layout
+from infra.store import layout, standing
 from infra.store import store as opened
 from infra.store.verify import audit
-from tests.flows.command_samples import commit, json_model, plan_into, shots, write_catalog
+from tests.flows.command_samples import commit, json_model, plan_into, run, shots, write_catalog
 
 SETTINGS = Settings()
 
@@ -69,11 +70,73 @@ def test_its_take_is_rendered_again_with_and_without_a_manifest(tmp_path: Path, 
     assert [fault.kind for fault in audit(job.plan().store).faults] == ["commit-unreadable"]
 
 
-def test_a_plan_does_not_count_an_empty_commit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"", b'{"format": 1, "ep', b"[]"])
+def test_plan_and_jobs_do_not_count_it(tmp_path: Path, capsys: Any, damaged: bytes) -> None:
     job = Job(tmp_path)
+
+    def counted() -> list[tuple[int, int]]:
+        listed = run(capsys, "jobs", job.out, "--json").json["jobs"][0]["takes"]
+        found = [job.plan().takes().as_dict(), replan(job.plan().store, "j", SETTINGS).takes().as_dict(), listed]
+        return [(counts["committed"], counts["pending"]) for counts in found]
+
+    assert counted() == [(2, 0)] * 3
+    whole = job.commit.read_bytes()
+    job.commit.write_bytes(damaged)
+    assert counted() == [(1, 1)] * 3
+    job.commit.write_bytes(whole)
+    assert job.left() == 0  # makes the manifest
+    job.commit.write_bytes(damaged)
+    assert counted() == [(1, 1)] * 3
+
+
+def test_nor_of_a_take_that_starts_from_another(tmp_path: Path) -> None:
+    after = {"shot_id": "next", "prompt": "goes on", "task": "extend", "depends_on": "s0"}
+    rows = [*shots(1, task="t2v", depends_on=None), after]
+    catalog, model = write_catalog(tmp_path / "c.parquet", rows), json_model(tmp_path / "model")
+    planned = plan_into(tmp_path / "out", catalog, model, job="j")
+    first, second = planned.plan.takes.to_pylist()
+    commit(planned, first, tmp_path)
+    key = spec_key(spec_fields({**second, "source": first["spec_key"]}, planned.facts))
+    names = {"spec_key": key, "picture_key": key, "revision": "0" * 8}
+    commit(planned, {**second, **names}, tmp_path)
+
+    def pending() -> int:
+        return make_plan(str(catalog), str(tmp_path / "out"), SETTINGS, model=str(model), job="j").takes().pending
+
+    assert pending() == 0
+    (tmp_path / "out" / layout.commit_path(key)).write_bytes(b'{"format": 1, "ep')
+    assert pending() == 1
+
+
+def test_nor_of_a_take_that_was_added(tmp_path: Path, capsys: Any) -> None:
+    job = Job(tmp_path)
+    more = write_catalog(tmp_path / "more.parquet", shots(3))
+    other = plan_into(job.out, more, tmp_path / "model", job="other")
+    row = other.plan.takes.to_pylist()[2]
+    commit(other, row, tmp_path)
+    assert run(capsys, "add", job.out, more, "--job", "j").code == 0
     assert job.plan().takes().pending == 0
-    job.commit.write_bytes(b"")
+    (job.out / layout.commit_path(row["spec_key"])).write_bytes(b"{")
     assert job.plan().takes().pending == 1
+
+
+def test_of_those_that_nobody_vouches_for_the_first_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(tmp_path)
+    monkeypatch.setattr(standing, "MOST_READ", 1)
+    whole = job.commit.read_bytes()
+    job.commit.write_bytes(b"{")
+    assert job.plan().takes().pending == 1 and job.status() == (1, 1)
+    job.commit.write_bytes(whole)
+    (job.out / layout.commit_path(job.keys[1])).write_bytes(b"{")
+    assert job.plan().takes().pending == 0 and job.status() == (2, 0)
+
+
+def test_one_of_a_later_format_stands_and_the_others_are_read_all_the_same(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.commit.write_bytes(job.commit.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    assert job.plan().takes().pending == 0 and job.status() == (2, 0)
+    (job.out / layout.commit_path(job.keys[1])).write_bytes(b"{")
+    assert job.plan().takes().pending == 1 and job.status() == (1, 1)
 
 
 def test_what_a_manifest_vouches_for_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from flows.storyboarding import deadline
 from flows.verbs.failure import Failure
-from infra.store import open_store
+from infra.store import layout, open_store
 from infra.store.commits import read_commits
 from infra.store.decisions import TakeName, give_verdict
 from infra.store.errors import Damaged
@@ -112,6 +112,20 @@ def test_a_still_that_cannot_be_rendered_is_not_waited_for(
     run(capsys, *words, "--no-wait")
     approve(tmp_path / "out", "s0.still", "s2.still")
     ran = run(capsys, *words, "--json")
+    assert ran.code == 1 and [one["shot_id"] for one in ran.json["storyboard"]["lost"]] == ["s1.still"]
+
+
+def test_nor_is_one_of_which_there_is_a_commit_that_cannot_be_read(
+    farm: InstantFarm, words: list[Any], tmp_path: Path, capsys: Any
+) -> None:
+    farm.spoiled = {"s1.still"}
+    ran = run(capsys, *words, "--no-wait", "--json")
+    store = open_store(str(tmp_path / "out"))
+    rows = read_plan(store, ran.json["storyboard"]["stills_job"]).to_pylist()
+    key = next(row["spec_key"] for row in rows if row["shot_id"] == "s1.still")
+    store.write(layout.commit_path(key), b'{"format": 1, "ep')
+    approve(tmp_path / "out", "s0.still", "s2.still")
+    ran = run(capsys, *words, "--no-wait", "--json")
     assert ran.code == 1 and [one["shot_id"] for one in ran.json["storyboard"]["lost"]] == ["s1.still"]
     assert {shot for shot, _ in farm.rendered} == {"s0.still", "s2.still", "s0", "s2"}
 
