@@ -36,9 +36,12 @@ SYNONYMS = {word: size for size, words in SIZE_WORDS.items() for word in words i
     "block": "square", "cube": "square", "boxes": "squares", "grey": "gray", "crimson": "red", "scarlet": "red",
     "lime": "green", "violet": "purple", "turquoise": "cyan", "aqua": "cyan", "golden": "yellow", "huge": "large",
     "rightwards": "right", "leftwards": "left", "upwards": "up", "upward": "up", "downwards": "down",
-    "downward": "down", "centre": "center",
+    "downward": "down", "centre": "center", "bg": "background", "backdrop": "background", "sketched": "sketch",
+    "becomes": "turns", "becoming": "turns", "turning": "turns", "shatters": "breaks", "breaking": "breaks",
+    "stopping": "stops",
 }  # fmt: skip
-DEFAULT_SIZE, DEFAULT_COLOR, DEFAULT_MOTION, DEFAULT_BACKGROUND = "large", "red", "standing still", "black"
+DEFAULT_SIZE, DEFAULT_COLOR, DEFAULT_MOTION = "large", "red", "standing still"
+DEFAULT_BACKGROUND, DEFAULT_TEXTURE = "black", "checkered"
 _NUMBERS = {word: number for number, name in NUMBERS.items() for word in (name, str(number))}
 
 
@@ -64,20 +67,24 @@ def _caption(pieces: list[_Piece]) -> str | None:
     """The dense caption of the phrases in the world's order; None where it is not clear what belongs to what."""
     ends = {role: [piece.text for piece in pieces if piece.role == role] for role in ("paper", "camera", "style")}
     body = [piece for piece in pieces if piece.role not in ends]
+    while body and body[-1].role == "comma":
+        body.pop()
     roles = [piece.role for piece in body if piece.role != "comma"]
     if any(len(said) > 1 for said in ends.values()) or "noun" not in roles or "picture" in roles[1:]:
         return None
-    told = _of_one(body, bool(ends["camera"])) if roles.count("noun") == 1 else _of_several(body)
+    told = _of_one(body) if roles.count("noun") == 1 else _of_several(body)
     if told is None:
         return None
-    paper = ends["paper"] or [f"on a {DEFAULT_BACKGROUND} background"]
-    return ", ".join([" ".join([*told, *paper]), *ends["camera"], *ends["style"]])
+    # A camera that moves is seen by its background, and the world's has a texture then.
+    plain = DEFAULT_BACKGROUND if not any(ends["camera"]) else f"{DEFAULT_TEXTURE} {DEFAULT_BACKGROUND}"
+    paper = ends["paper"] or [f"on a {plain} background"]
+    return ", ".join([" ".join([*told, *paper]), *filter(None, ends["camera"] + ends["style"])])
 
 
 _ORDER = ("picture", "noun", "motion", "side", "bar", "change")
 
 
-def _of_one(body: list[_Piece], camera: bool) -> list[str] | None:
+def _of_one(body: list[_Piece]) -> list[str] | None:
     """What is told of one thing, or of several alike; None where that is told twice, or of something left unnamed."""
     if any(piece.role == "and" and [*body, piece][place + 1].role != "motion" for place, piece in enumerate(body)):
         return None
@@ -85,9 +92,9 @@ def _of_one(body: list[_Piece], camera: bool) -> list[str] | None:
     roles = [piece.role for piece in body]
     if not set(roles) <= set(_ORDER) or any(roles.count(role) > 1 for role in _ORDER if role != "change"):
         return None
-    # What stops or is pushed on moves, though nobody says where; what a bar hides or a camera shows may move.
+    # What stops or is pushed on moves, though nobody says where; what a bar hides may move.
     moves = any(piece.text.endswith(("stops", "moves on")) for piece in body)
-    if not moves and not camera and not {"motion", "bar", "picture"} & set(roles):
+    if not moves and not {"motion", "bar", "picture"} & set(roles):
         body.append(_Piece("motion", DEFAULT_MOTION))
     return _joined(sorted(body, key=lambda piece: _ORDER.index(piece.role)))
 
@@ -98,11 +105,45 @@ def _of_several(body: list[_Piece]) -> list[str] | None:
     start = roles.index("picture") + 1 if "picture" in roles else 0
     if roles[start] != "noun":
         return None
+    pair = _pair(body[start:])
+    if pair:
+        return [*(piece.text for piece in body[:start]), *pair]
+    sides = [piece.text for piece in body if piece.role == "side"]
+    if "beside" in roles or len(set(sides)) < len(sides):
+        return None
     for before, role in pairwise(roles[start:]):
         joins = before in ("and", "link")
         if joins != (role == "noun") or (before == "comma" and role == "motion"):
             return None  # a thing that nothing joins to the one before, or a motion that may be either's
     return None if roles[-1] in ("and", "link") else _joined([piece for piece in body if piece.role != "comma"])
+
+
+def _pair(body: list[_Piece]) -> list[str] | None:
+    """Two things side by side, the left one first, as the world's captions have it; None for what is no such pair."""
+    roles = [piece.role for piece in body]
+    second = len(roles) - 1 - roles[::-1].index("noun")
+    if roles.count("noun") != 2 or not set(roles) <= {"noun", "motion", "side", "and", "beside", "comma"}:
+        return None
+    between = next((place for place in range(1, second) if roles[place] in ("and", "beside", "comma")), second)
+    joint, halves = body[between:second], (body[:between], body[second:])
+    told = [[piece for piece in half if piece.role != "noun"] for half in halves]
+    if any(len({piece.role for piece in half} - {"and", "comma"}) != len(half) for half in told):
+        return None  # a side or a motion told twice, or joined by what joins things
+    sides = [next((piece.text[7:] for piece in half if piece.role == "side"), None) for half in told]
+    kinds = [piece.role for piece in joint]
+    if kinds == ["beside"]:
+        sides = [sides[0] or joint[0].text or None, sides[1]]
+    elif kinds not in (["and"], ["comma", "and"]) and not (kinds == ["comma"] and all(sides)):
+        return None
+    other = {"left": "right", "right": "left"}
+    first = sides[0] or other.get(sides[1] or "", "left")
+    if sides[1] == first:
+        return None
+    nouns = [half[0].text for half in halves]
+    moves = [[piece.text for piece in half if piece.role == "motion"] for half in told]
+    left = 0 if first == "left" else 1
+    one, two = ([nouns[half], *moves[half]] for half in (left, 1 - left))
+    return [*one, "on the left and", *two, "on the right"]
 
 
 def _joined(body: list[_Piece]) -> list[str]:
@@ -123,7 +164,11 @@ def _pieces(text: str) -> list[_Piece] | None:
         put_so = match and put(match)
         if match is None or put_so is None:
             return None
-        found.append(_Piece(role, str(put_so)))
+        found.append(_Piece(role, put_so))
+        if role == "noun":  # "a falling clay ball": its style and motion are told before it
+            words = match["words"].split()
+            found += [_Piece("style", _style(word)) for word in words if word in STYLES]
+            found += [_Piece("motion", _DOING[word]) for word in words if word in _DOING]
         text = text[match.end() :].lstrip()
     return found
 
@@ -145,6 +190,15 @@ def _noun(found: re.Match[str]) -> str | None:
     return " ".join([many, *(sizes or [DEFAULT_SIZE]), *(colors or [DEFAULT_COLOR]), found["kind"] + found["many"]])
 
 
+def _style(word: str) -> str:
+    """How captions put a style: flat is the one that they do not name."""
+    return "" if word == "flat" else f"{word} style"
+
+
+def _camera(found: re.Match[str]) -> str:
+    return f"the camera {'zooms' if found['zoom'] else 'pans'} {found['zoom'] or found['pan']}"
+
+
 def _paper(found: re.Match[str]) -> str | None:
     if found["where"] in (None, "with ") and not found["word"]:
         return None  # a colour that says of nothing that it is the background
@@ -163,10 +217,19 @@ def _fall(found: re.Match[str]) -> str | None:
 
 
 def _change(found: re.Match[str]) -> str | None:
-    return f"which {found['what']}" if found["which"] else found["what"]
+    what = f"turns {found['color'] or found['again']}" if found["color"] or found["again"] else found["what"]
+    return f"which {what}" if found["which"] else what
 
 
-_BEFORE = any_of(("a", "an", "the", *_NUMBERS, *SIZES, *COLORS))
+# What may be said before a noun -> as it is put behind.
+_DOING = {
+    "falling": "falling down",
+    "bouncing": "bouncing",
+    "moving": "moving",
+    "orbiting": "orbiting around the center",
+}
+_BEFORE = any_of(("a", "an", "the", *_NUMBERS, *SIZES, *COLORS, *STYLES, *_DOING))
+_PANS, _ZOOMS = (any_of(name.split()[1] for name in CAMERAS if name.startswith(verb)) for verb in ("pans", "zooms"))
 _IS = r"(?:(?:that|which) )?(?:is )?"
 _VERBS = any_of((
     *MOVING, "move", "goes", "travelling", "traveling", "sliding", "flies", "flying", "drifts", "drifting", "glides",
@@ -183,20 +246,36 @@ _PHRASES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str | None
         ("paper", rf"(?P<where>(?:on|in front of|against|over|with) )?{_PAPER}", _paper),
         (
             "camera",
-            rf"(?:the )?camera (?P<how>{any_of(name for name in CAMERAS if name != 'still')})",
-            lambda found: f"the camera {found['how']}",
+            r"(?:with )?(?:an? |the )?(?:still|static|fixed) camera|no camera (?:movement|motion)",
+            lambda _: "",
         ),
-        ("style", rf"(?:in )?(?:a )?(?P<how>{any_of(STYLES)}) style", lambda found: f"{found['how']} style"),
+        (
+            "camera",
+            r"(?:(?:and |as |while |with )?(?:an? |the )?camera (?:is )?)?(?:slow |slowly )?"
+            rf"(?:(?:pan(?:s|ning)?|tilt(?:s|ing)?)(?: to the)? (?P<pan>{_PANS})"
+            rf"|zoom(?:s|ing)? (?P<zoom>{_ZOOMS}))",
+            _camera,
+        ),
+        (
+            "style",
+            rf"(?:in )?(?:an? )?(?P<how>{any_of(STYLES)}) style|(?:made |in |out )*(?:of|in) (?P<stuff>clay)"
+            r"|(?:an? )?(?P<drawing>sketch|clay) (?:of|picture of)",
+            lambda found: _style(found["how"] or found["stuff"] or found["drawing"]),
+        ),
         (
             "bar",
             rf"behind (?:(?:an?|the) )?(?P<color>{any_of(COLORS)}) {OCCLUDER}",
             lambda found: f"behind {'an' if found['color'][0] in 'aeiou' else 'a'} {found['color']} {OCCLUDER}",
         ),
-        ("side", "on the (?:left|right)", _as_said),
+        ("beside", "(?:is )?(?:(?:on|to) the )?(?P<side>left|right) of", lambda found: found["side"]),
+        ("beside", "(?:is )?(?:next to|beside)", lambda _: ""),
+        ("side", "(?:is )?on the (?P<side>left|right)", lambda found: f"on the {found['side']}"),
         (
             "change",
             r"(?:(?P<which>which )|that |and then |and |then )?"
-            rf"(?P<what>turns {any_of(COLORS)}|breaks|stops|moves on(?! {_ON_PAPER}(?![\w-])))",
+            rf"(?:(?:turns|changes)(?: (?:in)?to)? (?P<color>{any_of(COLORS)})"
+            rf"|(?P<what>breaks|stops|moves on(?! {_ON_PAPER}(?![\w-])))(?: apart| into pieces)?)"
+            rf"|(?:and )?then (?P<again>{any_of(COLORS)})(?! {any_of(KINDS)})",
             _change,
         ),
         ("motion", rf"{_IS}(?:standing still|stands still|stays still|not moving|still)", lambda _: DEFAULT_MOTION),

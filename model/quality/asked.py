@@ -51,7 +51,7 @@ class Asked:
 
     Attributes:
         subjects: as they are named.
-        layout: alone, alike (`count` of them), pair (left and right), contact (the first hits the second), near, or
+        layout: alone, alike (`count` of them), pair (the left one first), contact (the first hits the second), near, or
             behind (the first passes behind a bar).
         count: how many alike; else the number of subjects.
         bar: its colour.
@@ -175,7 +175,11 @@ def parse(prompt: str) -> Asked | None:
         layout, count = "alike", number
     elif len(subjects) >= 2:
         subjects, count = subjects[:2], 2
-        layout = "contact" if hits else "pair" if " on the left" in text and " on the right" in text else "near"
+        layout = "contact" if hits else "near"
+        first = None if hits else _first_side(text[nouns[0].end() : nouns[1].start()], text[nouns[1].end() :])
+        if first is not None:
+            layout = "pair"
+            subjects = subjects if first == "left" else subjects[::-1]
     return Asked(
         subjects[:1] if layout == "behind" else subjects,
         layout,
@@ -187,6 +191,16 @@ def parse(prompt: str) -> Asked | None:
         changes=changes,
         bar=bar["color"] if bar else None,
     )
+
+
+def _first_side(between: str, after: str) -> str | None:
+    """On which side of two things the first one is; None where that is not said of both, or is the same of both."""
+    beside = re.search(r"^(?: is)?(?: on the)? (left|right) of\b", between)
+    if beside:
+        return beside[1]
+    sides = [re.search(r"\bon the (left|right)\b", text) for text in (between, after)]
+    told = [side[1] for side in sides if side]
+    return told[0] if len(set(told)) == 2 else None
 
 
 def _normal(prompt: str) -> str:

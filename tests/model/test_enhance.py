@@ -30,7 +30,7 @@ from model.training.world import sample_scene
         ),
         (
             "white circle turns blue, the camera pans left",
-            "a large white circle turns blue on a black background, the camera pans left",
+            "a large white circle standing still turns blue on a checkered black background, the camera pans left",
         ),
         (
             "circle hits a blue square which breaks on navy",
@@ -53,6 +53,52 @@ from model.training.world import sample_scene
             "ball turns blue and breaks, navy background, clay style",
             "a large red circle standing still turns blue and then breaks on a navy background, clay style",
         ),
+        # Two things have sides, and the left one is told first, as in the world.
+        (
+            "a red box and a blue ball",
+            "a large red square on the left and a large blue circle on the right on a black background",
+        ),
+        (
+            "red circle to the left of a blue square",
+            "a large red circle on the left and a large blue square on the right on a black background",
+        ),
+        (
+            "red circle right of blue square",
+            "a large blue square on the left and a large red circle on the right on a black background",
+        ),
+        (
+            "a red circle on the right, a small blue square on the left moving up",
+            "a small blue square moving up on the left and a large red circle on the right on a black background",
+        ),
+        (
+            "red circle next to a blue square on navy",
+            "a large red circle on the left and a large blue square on the right on a navy background",
+        ),
+        (
+            "a red circle and a blue square on the left",
+            "a large blue square on the left and a large red circle on the right on a black background",
+        ),
+        # Styles, motions and cameras stand before the noun, or are said as to a cameraman.
+        ("a clay ball", "a large red circle standing still on a black background, clay style"),
+        ("sketch of a falling blue triangle", "a large blue triangle falling down on a black background, sketch style"),
+        ("flat red circle", "a large red circle standing still on a black background"),
+        (
+            "red circle, zoom in",
+            "a large red circle standing still on a checkered black background, the camera zooms in",
+        ),
+        (
+            "blue square on navy, camera panning to the left",
+            "a large blue square standing still on a navy background, the camera pans left",
+        ),
+        ("green circle, static camera", "a large green circle standing still on a black background"),
+        (
+            "a ball changes to blue, then green",
+            "a large red circle standing still turns blue and then turns green on a black background",
+        ),
+        (
+            "a red circle becomes yellow then shatters",
+            "a large red circle standing still turns yellow and then breaks on a black background",
+        ),
     ],
 )
 def test_what_is_left_open_is_filled_in(terse: str, expected: str) -> None:
@@ -66,7 +112,10 @@ OTHERS = [
     "a red circle moving left and right", "a red circle moving from left to right", "a circle orbits a blue square",
     "red circle on a sunny beach", "a red blue circle", "a red circle moving right falling down", "four red circles",
     "a circle hits a square, moving right", "a red circle on black on navy", "a circle, a square", "a circle and",
-    "a red circle behind a bar", "the town square", "a red circle. It moves right.",
+    "a red circle behind a bar", "a red circle on the left and a blue square on the left", "a circle pans",
+    "a red circle to the left of a blue square to the left of a cyan circle", "a circle moving to the left of a square",
+    "then green circle", "a falling red circle moving up", "clay sketch of a circle", "a red circle, a blue square",
+    "the town square", "a red circle. It moves right.",
 ]  # fmt: skip
 
 

@@ -69,6 +69,28 @@ def test_captions_are_read_back(family: str) -> None:
         assert replace(found, subjects=filled) == asked, text
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a red circle on the left and a blue square on the right",
+        "a blue square on the right and a red circle on the left",
+        "a red circle to the left of a blue square on navy",
+        "a blue square right of a red circle",
+        "a blue square is on the right of a red circle",
+    ],
+)
+def test_of_two_things_the_left_one_stands_first_however_the_prompt_says_it(prompt: str) -> None:
+    asked = parse(prompt)
+    assert asked is not None and asked.layout == "pair"
+    assert [subject.color for subject in asked.subjects] == ["red", "blue"]
+
+
+def test_sides_that_are_not_told_of_both_are_no_pair() -> None:
+    for prompt in ("a red circle near a blue square", "a red circle on the left and a blue square on the left"):
+        asked = parse(prompt)
+        assert asked is not None and asked.layout == "near"
+
+
 def test_prompts_of_other_worlds_ask_for_nothing() -> None:
     assert parse("a cat walks over a black street") is None
     assert parse("") is None
