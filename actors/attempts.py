@@ -33,6 +33,7 @@ from actors.rendering import Failure, Order, Progress, frame_bytes, name_of
 from actors.scheduler import Scheduler
 from infra.store import Store
 
+_DEATHS = frozenset({ErrorClass.GANG_LOST, ErrorClass.NODE})
 Lose = Callable[[str], Awaitable[None]]
 """Ends the gang and returns when its processes are confirmed gone."""
 
@@ -204,11 +205,12 @@ class Attempts:
             log.extend(report.log)
         stages = done.reports[0].stages
         log.say("rendered in " + ", ".join(f"{stage} {spent:.2f} s" for stage, spent in stages.items() if spent))
-        if done.failure is not None and done.spoilt and done.failure.error is ErrorClass.GANG_LOST:
-            # No rank has a reason of its own: an exchange broke, or they disagreed. That is a death as any other.
+        if done.failure is not None and done.spoilt and done.failure.error in _DEATHS:
+            # No rank has a reason of its own: an exchange broke, or they disagreed. That is a death as any other. Or a
+            # rank's machine failed it: a death too, so that its slot is given up in the end, and no fault of the take.
             log.say(done.failure.traceback)
-            broken = LostGang(f"gang {gang.id}: {done.failure}", ErrorClass.GANG_LOST, done.seconds)
-            await self._lost(slot, gang, given, order, log, broken, lose)
+            broken = LostGang(f"gang {gang.id}: {done.failure}", done.failure.error, done.seconds)
+            await self._lost(slot, gang, given, order, log, broken, lose, blames=broken.error is not ErrorClass.NODE)
             return False, False
         seconds = done.seconds * gang.shape.size + (0.0 if given.copy else self.helping.spent(take))
         if done.failure is not None:
@@ -238,9 +240,10 @@ class Attempts:
         return True, True
 
     async def _lost(
-        self, slot: int, gang: Gang, given: Assignment, order: Order, log: AttemptLog, lost: LostGang, lose: Lose
-    ) -> None:
-        """The take goes back only when the old processes are confirmed gone."""
+        self, slot: int, gang: Gang, given: Assignment, order: Order, log: AttemptLog, lost: LostGang, lose: Lose,
+        *, blames: bool = True,
+    ) -> None:  # fmt: skip
+        """The take goes back only when the old processes are confirmed gone. blames: as of `Outcomes.died`."""
         await lose(str(lost))
         seconds = lost.seconds * gang.shape.size
         if self.leaving.stopping or isinstance(lost, CalledOff):
@@ -253,7 +256,9 @@ class Attempts:
             return
         log.say(f"gang lost: {lost}")
         now = time.time()
-        verdict = self._scheduler.outcomes.died(slot, now, given.take.id, given.attempt, seconds, lost.error)
+        verdict = self._scheduler.outcomes.died(
+            slot, now, given.take.id, given.attempt, seconds, lost.error, blames=blames
+        )
         self._journal.event("gang_lost", order, gang=gang.id, slot=slot, message=str(lost), error_class=str(lost.error))
         self._booking.failed(order, log, verdict, Failure.of(lost), seconds)
 

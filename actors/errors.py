@@ -42,11 +42,23 @@ _FARM = frozenset({ErrorClass.GANG_LOST, ErrorClass.STORE, ErrorClass.DISK, Erro
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _NODE = frozenset(
     {errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.EAGAIN, errno.ENETDOWN,
-     errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRINUSE, errno.EADDRNOTAVAIL}
+     errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM,
+     errno.ENODEV, errno.ENOLCK, errno.ENOTCONN, errno.EREMOTEIO, errno.ENOEXEC, errno.ETXTBSY}
 )  # fmt: skip
+"""What a machine says of its own files, mounts and programs: an input that cannot be read has an error of its own."""
 _ENDED_FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT})
 _ALLOCATOR = ("can't allocate memory", "out of memory", "cublas_status_alloc_failed")
 _COLLECTIVE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "processgroup")
+_DRIVER = (
+    "cuda driver", "nvidia driver", "nvml", "cuda initialization", "driver/library version mismatch",
+    "driver shutting down", "system driver mismatch", "system not yet initialized", "no kernel image",
+    "unsupported toolchain", "unsupported ptx", "not compiled with cuda", "forward compatibility was attempted",
+    "no cuda-capable device", "busy or unavailable", "invalid device ordinal", "no hip gpus", "uncorrectable ecc",
+    "nvlink error", "hardware stack error", "fallen off the bus",
+)  # fmt: skip
+"""A device, driver or build that fails whatever take comes."""
+_DEVICE = ("cuda error", "cudnn", "cublas_status", "cufft", "cusolver", "hip error", "triton error")
+"""What a take may have brought about, by its shape: it counts as the death that follows it."""
 
 
 class QualityFault(Exception):
@@ -135,12 +147,18 @@ def _class_of_torch(exception: BaseException) -> ErrorClass | None:
     if isinstance(exception, MemoryError) or _named(exception, "torch", "OutOfMemoryError"):
         return ErrorClass.OOM
     # CUDA and its libraries have errors of their own that say so in words alone.
-    if isinstance(exception, RuntimeError) and any(words in str(exception).lower() for words in _ALLOCATOR):
+    said = str(exception).lower() if isinstance(exception, RuntimeError) else ""
+    if any(words in said for words in _ALLOCATOR):
         return ErrorClass.OOM
+    if any(words in said for words in _DRIVER) or _named(exception, "pynvml", "NVMLError"):
+        return ErrorClass.NODE
     if _named(exception, "torch", "AcceleratorError") or _named(exception, "torch", "DistError"):
         return ErrorClass.GANG_LOST  # the device context or the process group is spoilt: only a new gang helps
-    if isinstance(exception, RuntimeError) and any(words in str(exception).lower() for words in _COLLECTIVE):
+    if any(words in said for words in (*_COLLECTIVE, *_DEVICE)):
         return ErrorClass.GANG_LOST
+    # What torch was built without: it raises AssertionError for that.
+    if isinstance(exception, AssertionError) and "not compiled with cuda" in str(exception).lower():
+        return ErrorClass.NODE
     return None
 
 

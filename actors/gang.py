@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ LOOK_S = 1.0
 """Seconds between looks at the ranks' progress."""
 _LEAVE_S = 5.0
 _AGREED = frozenset({ErrorClass.NAN, ErrorClass.INPUT})
+_UNFIT = frozenset({ErrorClass.OOM, ErrorClass.NODE})
+"""What leaves a rank in no state for another take, wherever it was in the one before."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -89,8 +91,9 @@ async def render(
     try:
         ready = await watch.all_of([rank.prepare.remote(order, rules) for rank in gang.ranks], all_go_on=True)
         failure = _root_failure(ready)
-        if failure is not None:  # nothing was exchanged yet: the gang is as good as before, unless it ran full
-            return Rendered(time.monotonic() - began, ready, None, failure, _ran_out_of_memory(ready))
+        if failure is not None:  # nothing was exchanged yet: the gang is as good as before, unless a rank is not
+            unfit = _any_of(ready, _UNFIT | {ErrorClass.GANG_LOST})
+            return Rendered(time.monotonic() - began, ready, None, failure, unfit)
         calls = [rank.render.options(num_returns=2).remote(order) for rank in gang.ranks]
         reports = await watch.all_of([call[0] for call in calls])
     except _LeftAlone as alone:
@@ -116,20 +119,21 @@ def _spoilt(reports: tuple[RankReport, ...]) -> bool:
 
     They leave together where ``agree`` takes them out (NaN, input), and where one fails alone after the last exchange,
     as in decoding. Anything else may have stopped some of them in the middle of an exchange. Memory that ran out is
-    not trusted either: what is left of it is in pieces, and the next take shall not pay for that.
+    not trusted either: what is left of it is in pieces, and the next take shall not pay for that. Nor is a rank whose
+    machine failed it: what a driver did to one take it does to the next.
     """
     failures = [report.failure for report in reports if report.failure is not None]
     roots = [failure for failure in failures if failure.error is not ErrorClass.GANG_LOST]
     if not failures:
         return False
-    if not roots or _ran_out_of_memory(reports):
+    if not roots or _any_of(reports, _UNFIT):
         return True
     alone = len(failures) == 1
     return not alone and not all(failure.error in _AGREED for failure in roots)
 
 
-def _ran_out_of_memory(reports: tuple[RankReport, ...]) -> bool:
-    return any(report.failure is not None and report.failure.error is ErrorClass.OOM for report in reports)
+def _any_of(reports: tuple[RankReport, ...], kinds: Collection[ErrorClass]) -> bool:
+    return any(report.failure is not None and report.failure.error in kinds for report in reports)
 
 
 class _LeftAlone(Exception):

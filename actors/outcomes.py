@@ -113,11 +113,14 @@ class Outcomes:
 
     def died(
         self, slot: Slot, now: float, take: int | None = None, attempt: int = 0, seconds: float = 0.0,
-        error: ErrorClass = ErrorClass.GANG_LOST,
+        error: ErrorClass = ErrorClass.GANG_LOST, *, blames: bool = True,
     ) -> Verdict:  # fmt: skip
-        """A gang died, with the take it was rendering or with none (it was idle, or being built)."""
+        """A gang died, with the take it was rendering or with none (it was idle, or being built).
+
+        blames: whether it may count against the take; it counts against the slot in any case.
+        """
         tried = None if take is None else self._at(take, attempt, seconds)
-        death = self._slots.died(slot, None if tried is None else take)
+        death = self._slots.died(slot, None if tried is None or not blames else take)
         if take is not None and tried is not None:
             verdict = self._died_with(take, attempt, death.counts, now, seconds, error)
         else:

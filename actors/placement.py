@@ -230,6 +230,7 @@ def _not_built(error: BaseException, load_s: float) -> GangNotBuilt:
         return GangNotBuilt(f"the gang was not ready within {load_s:.0f} s", ErrorClass.GANG_LOST, False)
     kind = classify(error).error
     cause = getattr(error, "cause", None) or error
-    # An error of the model's code (no such folder, a layout that does not fit) comes back each time.
-    final = kind in (ErrorClass.INTERNAL, ErrorClass.INPUT) and isinstance(error, ray.exceptions.RayTaskError)
+    # An error of the model's code (no such folder, one that may not be read, a layout that does not fit) comes back.
+    own = kind in (ErrorClass.INTERNAL, ErrorClass.INPUT) or isinstance(cause, PermissionError)
+    final = own and isinstance(error, ray.exceptions.RayTaskError)
     return GangNotBuilt(f"{type(cause).__name__}: {str(cause).strip()[:1500]}", kind, final)

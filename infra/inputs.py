@@ -22,7 +22,10 @@ from infra.store.store import open_store
 MAX_BYTES = 512 * 2**20
 _CHUNK = 2**20
 _IPV6_HOST = re.compile(r"^https?://\[[0-9a-fA-F:.]+\]")
-_FARM_FAULTS = {errno.EIO, errno.ESTALE, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ETIMEDOUT}
+_FARM_FAULTS = {
+    errno.EIO, errno.ESTALE, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO,
+    errno.EHOSTDOWN,
+}  # fmt: skip
 
 
 class InputUnreadable(Exception):

@@ -1,10 +1,10 @@
 """A renderer without torch, for tests of the farm: it does what the prompt of the take says.
 
 The words of a prompt, each at most once: ``sleep=SECONDS`` (in steps), ``raise=TEXT``, ``nan`` (until fp32 is tried),
-``always-nan``, ``oom``, ``oom-once=FILE``, ``die``, ``hang-once=FILE``, ``die-once=FILE``, ``fail-once=FILE``,
-``refuse`` (an input fault), ``rank=N`` (the rank that does it; 0 by default), ``shows=none`` (black), ``shows=one``
-(colour) and ``shows=same`` (frame), until fp32 is tried, and then too with ``for-good``; of the first takes only with
-``until=TAKE``.
+``always-nan``, ``oom``, ``oom-once=FILE``, ``driver-once=FILE``, ``die``, ``hang-once=FILE``, ``die-once=FILE``,
+``fail-once=FILE``, ``refuse`` (an input fault), ``rank=N`` (the rank that does it; 0 by default), ``shows=none``
+(black), ``shows=one`` (colour) and ``shows=same`` (frame), until fp32 is tried, and then too with ``for-good``; of the
+first takes only with ``until=TAKE``.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ def _misbehave(words: dict[str, str], order: Order) -> None:
         raise NonFinite(1, "latents")
     if "oom" in words or _first_time(words.get("oom-once")):
         raise MemoryError("no room for the latents")
+    if _first_time(words.get("driver-once")):
+        raise RuntimeError("CUDA driver error: unknown error")
     if _first_time(words.get("hang-once")):
         time.sleep(3600)
     if "die" in words or _first_time(words.get("die-once")):

@@ -11,7 +11,7 @@ import torch
 
 from actors.errors import ErrorClass, GangLost, ModerationFailed, PolicyRefused, QualityFault, classify
 from actors.rendering import Failure
-from infra.inputs import InputUnreadable
+from infra.inputs import InputUnreadable, fetch_input
 from infra.media import EncodeError, FfmpegMissing
 from infra.store.errors import ContentMismatch, OutcomeUnknown, StoreUnavailable
 from model.errors import InputError, NonFinite, PeerFailed
@@ -44,6 +44,16 @@ CASES = [
     (raised.ActorUnavailableError("lost", None), "gang_lost", "farm"),
     (raised.WorkerCrashedError(), "gang_lost", "farm"),
     (raised.ActorPlacementGroupRemoved(), "gang_lost", "farm"),
+    (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "gang_lost", "farm"),
+    (RuntimeError("CUDA error: device-side assert triggered"), "gang_lost", "farm"),
+    (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), "node", "farm"),
+    (RuntimeError("CUDA error: no kernel image is available for execution on the device"), "node", "farm"),
+    (RuntimeError("CUDA driver error: unknown error"), "node", "farm"),
+    (RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu."), "node", "farm"),
+    (RuntimeError("Found no NVIDIA driver on your system."), "node", "farm"),
+    (RuntimeError("NVML_SUCCESS == r INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp"), "node", "farm"),
+    (AssertionError("Torch not compiled with CUDA enabled"), "node", "farm"),
+    (AssertionError("frames differ"), "internal", "shot"),
     (raised.NodeDiedError("node"), "node", "farm"),
     (raised.ObjectStoreFullError(), "node", "farm"),
     (raised.OutOfDiskError(), "disk", "farm"),
@@ -55,7 +65,12 @@ CASES = [
     (ConnectionResetError("by peer"), "node", "farm"),
     (TimeoutError("no answer"), "node", "farm"),
     (OSError(errno.EMFILE, "Too many open files"), "node", "farm"),
+    (PermissionError(errno.EACCES, "Permission denied"), "node", "farm"),
+    (OSError(errno.ENOTCONN, "Transport endpoint is not connected"), "node", "farm"),
+    (OSError(errno.ENOEXEC, "Exec format error"), "node", "farm"),
+    (OSError("image file is truncated"), "internal", "shot"),
     (OSError(errno.ENOSPC, "No space left on device"), "disk", "farm"),
+    (OSError(errno.EROFS, "Read-only file system"), "disk", "farm"),
     (no_space(), "disk", "farm"),
     (StoreUnavailable("503"), "store", "farm"),
     (OutcomeUnknown("no answer"), "store", "farm"),
@@ -75,6 +90,19 @@ def test_also_behind_rays_wrapping_and_behind_a_cause(exception: Exception, erro
     outer = KeyError("outer")
     outer.__cause__ = exception  # as `raise outer from exception` sets it
     assert classify(outer) == (ErrorClass(error), whose)
+
+
+@pytest.mark.parametrize(("number", "error"), [(errno.EACCES, "input"), (errno.ENOENT, "input"), (errno.EIO, "store")])
+def test_an_input_that_cannot_be_opened_is_the_shots_and_a_broken_disk_is_not(
+    monkeypatch: pytest.MonkeyPatch, number: int, error: str
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr("infra.inputs.os.open", refuse)
+    with pytest.raises((InputUnreadable, StoreUnavailable)) as caught:
+        fetch_input("/in/one.png", roots=["/in"])
+    assert classify(caught.value).error == error
 
 
 def test_a_circle_of_causes_ends() -> None:

@@ -107,8 +107,11 @@ def test_a_job_whose_moderation_cannot_be_asked_renders_nothing(farm: Connection
     assert "gang_ready" not in kinds(events)
 
 
-def test_memory_that_ran_out_costs_the_gang_and_not_the_next_take(farm: Connection, tmp_path: Path) -> None:
-    spec = job(tmp_path, [shot(0, f"oom-once={tmp_path / 'marker'}", "rank=1"), shot(1)], gang=2)
+@pytest.mark.parametrize(("word", "error"), [("oom-once", "oom"), ("driver-once", "node")])
+def test_memory_that_ran_out_costs_the_gang_and_not_the_next_take(
+    farm: Connection, tmp_path: Path, word: str, error: str
+) -> None:
+    spec = job(tmp_path, [shot(0, f"{word}={tmp_path / 'marker'}", "rank=1"), shot(1)], gang=2)
     status, events = run(farm, spec)
     assert status["takes"]["committed"] == 2
     assert_whole(spec, 2)
@@ -116,7 +119,7 @@ def test_memory_that_ran_out_costs_the_gang_and_not_the_next_take(farm: Connecti
     assert hit["attempt"] == 2
     lost = next(event for event in events if event["kind"] == "gang_lost")
     ready = [event["gang"] for event in events if event["kind"] == "gang_ready"]
-    assert (lost["error_class"], lost["gang"]) == ("oom", ready[0])
+    assert (lost["error_class"], lost["gang"]) == (error, ready[0])
     assert len(ready) == len(set(ready)) == 2
     log = open_store(spec.store_url).read(next(e["log"] for e in events if e["kind"] == "retry")).decode()
     pids = [int(pid) for pid in log.split("processes ")[1].splitlines()[0].split(",")]

@@ -85,6 +85,7 @@ def rendered(*ranks: Rank, silence_s: float = 60.0, collective_s: float = 60.0) 
         ("oom", "gang_lost", "oom", True),
         ("oom", None, "oom", True),
         ("oom", "oom", "oom", True),
+        ("node", None, "node", True),  # what a driver did to one take it does to the next
     ],
 )
 def test_a_gang_goes_on_only_where_its_ranks_left_together(
@@ -94,8 +95,10 @@ def test_a_gang_goes_on_only_where_its_ranks_left_together(
     assert (None if done.failure is None else str(done.failure.error), done.spoilt) == (told, spoilt)
 
 
-@pytest.mark.parametrize(("kind", "spoilt"), [("input", False), ("store", False), ("oom", True)])
-def test_what_fails_before_any_exchange_costs_no_gang_but_memory_does(kind: str, spoilt: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "spoilt"), [("input", False), ("store", False), ("oom", True), ("node", True), ("gang_lost", True)]
+)
+def test_what_fails_before_any_exchange_costs_no_gang_but_a_rank_that_is_unfit_does(kind: str, spoilt: bool) -> None:
     done = rendered(Rank(0, prepare=failed(kind)), Rank(1))
     assert done.failure is not None
     assert (str(done.failure.error), done.spoilt, done.frames) == (kind, spoilt, None)

@@ -32,7 +32,7 @@ def report(rank: int, error: ErrorClass | None = None) -> RankReport:
     return RankReport(rank, 1.0, error and Failure(error, "Kind", "message", "traceback"))
 
 
-GONE, NAN, OOM = ErrorClass.GANG_LOST, ErrorClass.NAN, ErrorClass.OOM
+GONE, NAN, OOM, NODE = ErrorClass.GANG_LOST, ErrorClass.NAN, ErrorClass.OOM, ErrorClass.NODE
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,7 @@ GONE, NAN, OOM = ErrorClass.GANG_LOST, ErrorClass.NAN, ErrorClass.OOM
         ([GONE], GONE, True),
         ([OOM], OOM, True),  # what is left of the memory is in pieces
         ([None, GONE], GONE, True),
+        ([NODE], NODE, True),
     ],
 )
 def test_which_failure_counts_and_whether_the_gang_can_go_on(

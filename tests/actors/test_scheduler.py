@@ -163,6 +163,20 @@ def test_three_deaths_quarantine_a_take_and_spare_the_slot() -> None:
     assert given.take.id == 1
 
 
+def test_a_machine_that_fails_its_gangs_loses_the_slot_and_no_take_is_blamed() -> None:
+    scheduler = made(take(0), take(1))
+    scheduler.slots.add("b")
+    for number in range(1, 5):
+        given = scheduler.next("a", 0.0)
+        assert given is not None
+        verdict = scheduler.outcomes.died("a", 0.0, 0, number, 1.0, ErrorClass.NODE, blames=False)
+        assert (verdict.kind, verdict.slot_retired) == ("retry", number == 4)
+    assert scheduler.counts()["quarantined"] == 0
+    for number in (5, 6):  # nor does what went before count when its own deaths do
+        assert scheduler.next("b", 0.0) is not None
+        assert scheduler.outcomes.died("b", 0.0, 0, number, 1.0).kind == "retry"
+
+
 def test_a_death_right_after_another_takes_speaks_against_the_slot() -> None:
     scheduler = made(*(take(number) for number in range(4)), slot_deaths=4)
     for number in range(4):
