@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
@@ -196,8 +197,8 @@ class Pipeline:
         rows, columns = (folder.spatial_stride * patch for patch in folder.patch[1:])
         if width < 1 or height < 1 or width % columns or height % rows:
             raise InputError(f"{width}x{height} is not on the model's grid: multiples of {columns}x{rows} are")
-        if frames < 1 or (frames - 1) % folder.frame_stride:
-            raise InputError(f"{frames} frames are not a multiple of {folder.frame_stride} plus one")
+        if not isinstance(frames, Integral) or frames < 1 or (frames - 1) % folder.frame_stride:
+            raise InputError(f"{frames} frames are not a whole multiple of {folder.frame_stride} plus one")
         return (
             (frames - 1) // folder.frame_stride + 1,
             height // folder.spatial_stride,
@@ -306,9 +307,9 @@ class Pipeline:
         low_noise = guidance_scale if guidance_scale_2 is None else guidance_scale_2
         guidance = Guidance(guidance_scale, low_noise if self.folder.boundary_ratio is not None else guidance_scale)
         grid = self.grid_of(width, height, frames)
-        if not -(2**63) <= seed < 2**64:
+        if not isinstance(seed, Integral) or not -(2**63) <= seed < 2**64:
             raise InputError(f"a seed is a whole number of 64 bits, not {seed}")
-        generator = torch.Generator("cpu").manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(int(seed))
 
         def prepare() -> tuple[list[Tensor], Tensor, Tensor, Condition | None]:
             checked = self._checked(condition, grid)
@@ -337,6 +338,12 @@ class Pipeline:
         )
         known = None if known is None else known.to(self.device)
         return Begun(denoiser, first_noise.to(self.device), known, generator)
+
+    def encode(self, frames: NDArray[np.uint8]) -> Tensor:
+        """Latents (1, c, t, h, w), fp32, of frames (frames, height, width, 3), a multiple of the stride plus one."""
+        self._at_work("autoencoder")
+        video = rearrange(torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1.0, "f h w c -> 1 c f h w")
+        return self._need(self._autoencoder, "autoencoder").encode(video)
 
     def decode(self, latents: Tensor, depth: Depth = "uint8", *, on_latent: OnLatent | None = None) -> Frames:
         """Frames (frames, height, width, 3), uint8 or uint16, of latents (1, c, t, h, w); raises NonFinite.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.condition import Condition
+from model.errors import InputError
 from model.text import compact
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Guidance:
 
     scale: float
     low_noise: float
+
+    def __post_init__(self) -> None:
+        for scale in (self.scale, self.low_noise):
+            if not math.isfinite(scale):
+                raise InputError(f"the guidance scale is {scale}; it is a number, of which 1 or less is no guidance")
 
     @property
     def wanted(self) -> bool:

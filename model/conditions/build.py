@@ -18,6 +18,7 @@ from torch import Tensor
 
 from model.condition import Condition
 from model.conditions.overlay import GivenFrames, Overlay
+from model.conditions.pixels import checked
 from model.conditions.spans import (
     Clip,
     default_keep,
@@ -47,7 +48,7 @@ class Given:
         image: the first frame, (h, w, 3); in an edit the whole source, held still.
         last: the last frame, or the frames that the film is to end with, (n, h, w, 3).
         video: the frames of the source that the task looks at, (n, h, w, 3); one is a picture, held where it has to be.
-        mask: where an edit makes anew, (n, h, w) bool; one frame stands for all.
+        mask: where an edit makes anew, (n, h, w) or (h, w) bool; one frame stands for all.
         keep: ranges of frames that infill keeps.
         strength: of v2v and edit: share of the noise to start from, 0 to 1.
     """
@@ -106,9 +107,9 @@ def build(
         two_images: whether it attends to those of a first and a last image.
 
     Raises:
-        InputError: something that the task needs is not given, or of another size.
+        InputError: something that the task needs is not given, or is of another size or kind.
     """
-    canvas = _laid(task, given, clip, form)
+    canvas = _laid(task, checked(task, given, clip), clip, form)
     if canvas is None:
         return None
     sourced = task in ("v2v", "edit")

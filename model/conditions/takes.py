@@ -12,7 +12,9 @@ from torch import Tensor
 from model.autoencoder import Frames, OnLatent
 from model.conditions.build import Given, Told
 from model.conditions.overlay import GivenFrames, Overlay
+from model.conditions.pixels import checked
 from model.conditions.spans import Clip, loop_frames
+from model.errors import InputError
 from model.gang import share
 from model.long.planning import LEAST_WINDOW
 from model.long.rings import opened
@@ -42,6 +44,8 @@ class Sampled:
 
 def clip_of(pipeline: Pipeline, task: str, width: int, height: int, film_frames: int) -> Clip:
     """The clip that a film of a task is cut from; `width` and `height` are on the model's grid."""
+    if task == "still" and film_frames != 1:
+        raise InputError(f"a still is one frame, not {film_frames}; for a clip from words the task is t2v")
     stride = pipeline.folder.frame_stride
     frames = -(-(film_frames - 1) // stride) * stride + 1
     return Clip(width, height, frames + (stride if task == "loop" else 0), film_frames, stride)
@@ -185,14 +189,14 @@ def render(
     Args:
         given: what the task is given, in pixels of the clip's size.
         width, height: on the model's grid.
-        frames: of the film; any number.
+        frames: of the film; any number, of a still 1.
         steps, settings: as `Pipeline.denoise` takes them (seed, guidance_scale, ...).
 
     Raises:
         InputError: something that the task needs is not given or does not fit.
     """
     clip = clip_of(pipeline, task, width, height, frames)
-    given = given or Given()
+    given = checked(task, given or Given(), clip)
     if task in ("v2v", "edit") and given.strength is None:
         given = replace(given, strength=0.6 if task == "v2v" else 1.0)
     draw_first = task == "loop" and given.image is None

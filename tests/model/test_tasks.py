@@ -285,11 +285,37 @@ def test_a_loop_too_short_for_a_ring_draws_its_first_frame(load: Load) -> None:
         ("v2v", Given(video=film(9)[:, :16], strength=0.5), "48x32"),
         ("infill", Given(video=film(9), keep=((0, 9),)), "0 to 8"),
         ("dance", Given(), "no task"),
+        ("dance", Given(image=film(1)[0]), "no task"),
+        ("t2v", Given(image=film(1)[0]), "image_uri: the task t2v does not look at it"),
+        ("loop", Given(video=film(9)), "video_uri: the task loop does not look at it"),
+        ("i2v", Given(image=film(1)[0] / 255.0), "uint8 .*not float64"),
+        ("i2v", Given(image=film(1)[0].repeat(2, 2)[..., :4]), r"RGB .*\(32, 48, 4\)"),
+        ("i2v", Given(image=film(1)[0, ..., 0]), r"RGB .*\(32, 48\)"),
+        ("edit", Given(video=film(9), mask=half_mask().astype(np.uint8) * 255), "True where .*not uint8"),
+        ("still", Given(), "a still is one frame, not 9"),
     ],
 )
 def test_what_is_missing_is_an_input_error(load: Load, task: str, given: Given, says: str) -> None:
     with pytest.raises(InputError, match=says):
         render(load("ti2v"), task, PROMPT, given, width=WIDTH, height=HEIGHT, frames=9, **SETTINGS)
+
+
+def test_a_still_mask_may_be_one_picture(load: Load) -> None:
+    size = {"width": WIDTH, "height": HEIGHT, "frames": 5}
+    one, other = (
+        render(load("ti2v"), "edit", PROMPT, Given(image=film(1)[0], mask=mask), **size, **SETTINGS)
+        for mask in (half_mask(), half_mask()[0])
+    )
+    assert (one == other).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [({"guidance_scale": float("nan")}, "guidance scale is nan"), ({"seed": 1.5}, "seed"), ({"frames": 9.0}, "whole")],
+)
+def test_numbers_that_are_none_are_input_errors(load: Load, setting: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        load("ti2v").denoise(PROMPT, **{"width": WIDTH, "height": HEIGHT, "frames": 9, **SETTINGS, **setting})
 
 
 def test_which_checkpoint_does_which_task(load: Load) -> None:
