@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 COLUMNS = {"image": "image_uri", "last": "last_image_uri", "video": "video_uri", "mask": "mask_uri"}
 """What a task may be given -> the column that names it."""
 _LEGAL = "a film of any kind that FFmpeg decodes, or a picture, is taken"
+_LEGAL_PICTURE = "; one picture is taken here, such as PNG, JPEG or WebP; tasks that take a film have it in video_uri"
 _STILL = frozenset({"JPEG", "MPO"})
 # Rec. 709; above half of it a mask's pixel is white.
 _LUMA = np.array([0.2126, 0.7152, 0.0722])
@@ -108,7 +109,7 @@ def _pixels_of(
         return _decoded(data, want, clip, float(order["fps"] or 1.0), on_frame, number)
     except (InputError, Unplayable) as error:
         shown = "depends_on" if stands_in else column
-        hint = "" if isinstance(error, InputError) else f"; {_LEGAL}"
+        hint = f"; {_LEGAL}" if isinstance(error, Unplayable) else _LEGAL_PICTURE if want.part == "picture" else ""
         raise InputError(f"{shown}: {error}{hint}") from error
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from actors.errors import ErrorClass, classify
 from actors.job import InputRules, RenderSetup
 from catalogs.tasks import INPUTS
-from infra.inputs import fetch_input
+from infra.inputs import InputUnreadable, fetch_input
 from model.errors import InputError
 
 Order = Mapping[str, Any]
@@ -67,14 +67,20 @@ def name_of(order: Order) -> str:
 
 
 def fetch_planned(order: Order, column: str, rules: InputRules) -> bytes:
-    """The bytes of a take's input. InputError when they are not those that the take's key was made from."""
-    data = fetch_input(
-        order[column],
-        roots=rules.roots,
-        max_bytes=rules.max_bytes,
-        storage_options=rules.options,
-        timeout_s=rules.timeout_s,
-    )
+    """The bytes of a take's input. InputError when they are not those that the take's key was made from.
+
+    InputUnreadable, where it cannot be had, names the column: a row may have four.
+    """
+    try:
+        data = fetch_input(
+            order[column],
+            roots=rules.roots,
+            max_bytes=rules.max_bytes,
+            storage_options=rules.options,
+            timeout_s=rules.timeout_s,
+        )
+    except InputUnreadable as error:
+        raise InputUnreadable(f"{column}: {error}") from error
     planned, found = order.get(INPUTS[column]), hashlib.sha256(data).hexdigest()
     if planned is not None and planned != found:
         raise InputError(

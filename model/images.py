@@ -42,7 +42,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"not a readable image ({len(data)} bytes): of no kind that pillow knows") from error
+        kinds = "of no kind that is known, such as PNG, JPEG or WebP"
+        raise InputError(f"not a readable image ({len(data)} bytes): {kinds}") from error
     except Exception as error:  # pillow's plugins raise whatever their formats make them stumble over
         raise InputError(f"not a readable image ({len(data)} bytes): {type(error).__name__}: {error}") from error
 

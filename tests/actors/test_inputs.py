@@ -123,7 +123,7 @@ def test_what_infill_keeps(place: Path) -> None:
         ("v2v", {"video_uri": "short.mp4"}, r"video_uri: 3 frames, 0\.375 s, are too short: this clip takes 9 frames"),
         ("edit", {"video_uri": "film.mp4", "mask_uri": "short.mp4"}, "mask_uri: 3 frames"),
         ("flf2v", {"image_uri": "picture.png", "last_image_uri": "film.mp4"}, "last_image_uri: not a readable image"),
-        ("i2v", {"image_uri": "film.mp4"}, "image_uri: not a readable image"),
+        ("i2v", {"image_uri": "film.mp4"}, "image_uri: not a readable image .*; one picture is taken here"),
     ],
 )
 def test_what_cannot_be_used_names_its_column(task: str, inputs: dict[str, str], says: str, place: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_is_no_film_says_what_is_legal(place: Path) -> None:
     (place / "words.mp4").write_text("not a film")
     with pytest.raises(InputError, match=r"video_uri: the film does not play.*or a picture, is taken"):
         given("extend", place, video_uri="words.mp4")
-    with pytest.raises(InputUnreadable, match="nowhere"):
+    with pytest.raises(InputUnreadable, match=r"video_uri: .*nowhere"):
         given("extend", place, video_uri="nowhere.mp4")
 
 
