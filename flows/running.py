@@ -86,6 +86,7 @@ class Run:
             return report(self.planned, self.planned.takes(), GpuSeconds(), ExitCode.CANCELLED, words)
         if isinstance(found, Followed):
             return self._report_of_other(found)
+        _clear_stale_request(self.store, self.job_id, found.epoch)
         self._books = Books(books_of(found.info))  # as they stood in the very lease that was replaced
         with _released_on_error(found), view() as show:
             return self._own(found, plan, show)
@@ -264,3 +265,13 @@ def _cancel_requested(store: Any, job_id: str, epoch: int) -> str | None:
     except StoreUnavailable as error:
         log.debug("nobody can tell whether the job is to be cancelled: %s", error)
         return None
+
+
+def _clear_stale_request(store: Any, job_id: str, epoch: int) -> None:
+    from flows.verbs.cancel import clear_stale_request
+
+    try:
+        if clear_stale_request(store, job_id, epoch):
+            log.warning("%s: a request to stop stood there from before this run: removed", job_id)
+    except StoreError as error:
+        log.warning("%s: nobody can tell whether an old request to stop stands there: %s", job_id, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -83,28 +84,51 @@ def ask(store: OpenStore, lease: LeaseInfo, output: Output) -> None:
 
 
 def cancel_path(job_id: str) -> str:
-    """Where a request to stop a job stands. It counts for the epoch that it names, so it never stops a later run."""
+    """Where a request to stop a job stands. It counts for the epoch that it names, so it never stops a later run; one
+    that names none is cleared by the next run.
+    """
     from infra.store import layout
 
     return layout.cancel_path(job_id)
 
 
 def cancel_requested(store: OpenStore, job_id: str, epoch: int) -> bool:
-    """Whether somebody asked this run of a job to stop.
+    """Whether somebody asked this run of a job to stop. One by hand that names no epoch is for whoever runs it.
 
     Raises:
         StoreUnavailable: nobody can tell now.
     """
+    asked = _asked(store, job_id)
+    return asked is not None and asked >= epoch
+
+
+def clear_stale_request(store: OpenStore, job_id: str, epoch: int) -> bool:
+    """Remove a request that stood before this run took the job, and that would stop it all the same.
+
+    That is one without an epoch that can be read, which was for an earlier run, or with a later epoch than there is:
+    the epochs began anew. Without this it would stop every run to come. One for this very epoch is never removed.
+    Returns whether there was one. Call it right after the lease is taken.
+
+    Raises:
+        StoreError: it cannot be read or removed now.
+    """
+    found = store.stat(cancel_path(job_id))
+    asked = None if found is None else _asked(store, job_id)
+    return found is not None and asked is not None and asked > epoch and store.delete_unchanged(found)
+
+
+def _asked(store: OpenStore, job_id: str) -> float | None:
+    """The epoch that a request is for, infinity where it does not say; None where there is no request."""
     from infra.store.errors import NotFound
     from infra.store.strict import is_count, read_object
 
     try:
         asked: Any = read_object(store.read(cancel_path(job_id))).get("epoch")
-        return not is_count(asked) or int(asked) >= epoch  # without an epoch: as below
     except NotFound:
-        return False
+        return None
     except ValueError:
-        return True  # somebody wrote there by hand, and there is one reason to
+        return math.inf  # somebody wrote there by hand, and there is one reason to
+    return int(asked) if is_count(asked) else math.inf
 
 
 def _ended(store: OpenStore, job_id: str, epoch: int, wait_s: float) -> bool:

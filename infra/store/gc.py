@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import NamedTuple
 
-from infra.store import jobs, layout
+from infra.store import jobs, layout, strict
 from infra.store.claims import JobState, Planned, job_states, planned_takes
 from infra.store.commits import read_commit, read_commits, window_s
 from infra.store.errors import CommitNewer, CommitUnreadable, Damaged, NotFound
@@ -237,11 +236,12 @@ class _Collection:
             yield from self._unless_kept(found, "pieces", self._least if settled(name.spec_key) else None)
 
     def _asked(self, job_id: str) -> int:
-        """The epoch that a request to stop is for; a very high one where it does not say."""
+        """The epoch that a request to stop is for; a very high one where it does not say: who runs the job obeys."""
         try:
-            return int(json.loads(self._store.read(layout.cancel_path(job_id)))["epoch"])
-        except (NotFound, ValueError, KeyError, TypeError):
-            return 2**62
+            asked = strict.read_object(self._store.read(layout.cancel_path(job_id))).get("epoch")
+        except (NotFound, ValueError):
+            return strict.MOST
+        return int(asked) if strict.is_count(asked) else strict.MOST
 
     def _settled(self, job: JobState) -> Callable[[str], bool]:
         """Tells of a take's key whether nobody will go on with its pieces."""
