@@ -25,6 +25,7 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -44,12 +45,18 @@ class ScratchFull(OSError):
     def __init__(self, message: str) -> None:
         super().__init__(errno.ENOSPC, message)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (str(self.strerror),)
+
 
 class ScratchUnusable(OSError):
     """Nothing can be put there. The node's fault, as that of a broken disk is: `errno` says so."""
 
     def __init__(self, message: str) -> None:
         super().__init__(errno.EIO, message)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (str(self.strerror),)
 
 
 class Scratch:
