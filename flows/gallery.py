@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from flows.markdown import code, md
+from infra.media import Unplayable
 from infra.media.source import Source
 from infra.store import Store, open_store
-from infra.store.jobs import read_manifest
+from infra.store.errors import NotFound, StoreError
+from infra.store.jobs import list_jobs, list_quarantine, read_manifest
 
 FRAMES = 8
 _GAP = 2
@@ -72,20 +74,33 @@ def write_gallery(store: Store, job_id: str, folder: Path, made_by: Sequence[str
         NotFound: no such job. StoreError: the store cannot be read.
     """
     rows = read_manifest(store, job_id).to_pylist()
+    given_up = {
+        (one["show"], one["shot_id"], one["take"]): one.get("message") for one in list_quarantine(store, job_id)
+    }
+    several = len({row["show"] for row in rows}) > 1
     folder.mkdir(parents=True, exist_ok=True)
     shown = 0
     lines = ["# Gallery", "", "Every take of one job, in the catalog's order, none chosen and none left out."]
     if made_by:
         lines += ["", *(f"    {line}" for line in made_by)]
     for row in rows:
-        name = f"{row['shot_id']}-{row['take']:03d}"
-        lines += ["", f"## {md(row['shot_id'])}", "", *_told(row)]
+        # A shot_id stands once in a show; shows that share one must not share its strip.
+        shot = f"{row['show']}/{row['shot_id']}" if several else row["shot_id"]
+        name = f"{shot.replace('/', '.')}-{row['take']:03d}"
+        lines += ["", f"## {md(shot)}", "", *_told(row)]
         media = row.get("media_path")
         if row["state"] != "committed" or not media:
-            lines += ["", f"**{row['state']}**: {md(row.get('error_class') or 'not rendered')}"]
+            why = given_up.get((row["show"], row["shot_id"], row["take"]))
+            told = [row.get("error_class") or "not rendered", *([str(why)] if why else [])]
+            lines += ["", f"**{row['state']}**: {md(': '.join(told))}"]
             continue
-        strip(pictures_of(store.read(media), media)).save(folder / f"{name}.png", optimize=True)
-        lines += ["", f"![{md(row['shot_id'])}, take {row['take']}]({name}.png)"]
+        try:
+            pictures = pictures_of(store.read(media), media)
+        except (NotFound, Unplayable, UnidentifiedImageError, OSError) as error:
+            lines += ["", f"**{row['state']}, but its film cannot be shown**: {md(f'{media}: {error}')}"]
+            continue
+        strip(pictures).save(folder / f"{name}.png", optimize=True)
+        lines += ["", f"![{md(shot)}, take {row['take']}]({name}.png)"]
         shown += 1
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return shown
@@ -105,17 +120,28 @@ def _number(value: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; exit code 1 when a take of the job has no film."""
-    parser = argparse.ArgumentParser(prog="python -m flows.gallery", description=__doc__)
-    parser.add_argument("store")
-    parser.add_argument("--job", required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    """Command line; exit code 1 when a take of the job has no film, 2 when there is no such store or job."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.gallery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", help="where the job's takes are: a folder or an fsspec URL")
+    parser.add_argument("--job", required=True, help="whose takes; `rushes jobs STORE` lists them")
+    parser.add_argument("--out", type=Path, required=True, help="the folder that page and strips are written to")
     parser.add_argument("--command", help="what rendered the job, to be printed on the page above this command")
     given = parser.parse_args(arguments)
     own = shlex.join(["python", "-m", "flows.gallery", given.store, "--job", given.job, "--out", str(given.out)])
-    made_by = [given.command, own] if given.command else []
-    store = open_store(given.store)
-    total = read_manifest(store, given.job).num_rows
+    made_by = [given.command, own] if given.command else [own]
+    try:
+        store = open_store(given.store)
+        total = read_manifest(store, given.job).num_rows
+    except NotFound:
+        print(
+            f"no job {given.job} in {given.store}; there are: {', '.join(list_jobs(store)) or 'none'}", file=sys.stderr
+        )
+        return 2
+    except (StoreError, ValueError) as error:
+        print(f"{given.store}, job {given.job}: {error}", file=sys.stderr)
+        return 2
     shown = write_gallery(store, given.job, given.out, made_by)
     print(f"{shown} of {total} takes in {given.out / 'README.md'}")
     return 0 if shown == total else 1

@@ -13,7 +13,7 @@ from PIL import Image
 from flows.gallery import evenly, main, strip
 from infra.media import encode_film, encode_still
 from infra.store import open_store
-from infra.store.jobs import write_manifest
+from infra.store.jobs import record_quarantine, write_manifest
 
 JOB = "tasks-0123456789ab"
 
@@ -60,6 +60,35 @@ def test_every_take_is_there_and_a_failure_says_so(
     assert (np.diff(reds) > 10).all() and reds[0] < 20 and reds[-1] > 200, "first to last, in order"
     still = np.asarray(Image.open(tmp_path / "page/still-001.png").convert("RGB"))
     assert still.shape == (96, 128, 3)
+
+
+def test_what_cannot_be_shown_says_why(store_with_job: Path, tmp_path: Path) -> None:
+    store = open_store(str(store_with_job))
+    reason = {"show": "default", "shot_id": "lost", "take": 1, "round": 1, "message": "image_uri: no such picture"}
+    record_quarantine(store, JOB, reason)
+    (store_with_job / "shots/film.mp4").write_bytes(b"broken off")
+    (store_with_job / "shots/still.png").unlink()
+    assert main([str(store_with_job), "--job", JOB, "--out", str(tmp_path / "page")]) == 1
+    page = (tmp_path / "page/README.md").read_text()
+    assert "**quarantined**: input: image\\_uri: no such picture" in page
+    assert page.count("its film cannot be shown") == 2
+    assert "python -m flows.gallery" in page, "the page says what made it"
+
+
+def test_shows_that_share_a_shot_id_have_strips_of_their_own(store_with_job: Path, tmp_path: Path) -> None:
+    rows = [row("film", show=show, media_path="shots/film.mp4") for show in ("one", "two")]
+    write_manifest(open_store(str(store_with_job)), "both", pa.Table.from_pylist(rows))
+    assert main([str(store_with_job), "--job", "both", "--out", str(tmp_path / "page")]) == 0
+    assert {path.name for path in (tmp_path / "page").glob("*.png")} == {"one.film-001.png", "two.film-001.png"}
+    assert "## two/film" in (tmp_path / "page/README.md").read_text()
+
+
+@pytest.mark.parametrize("job", ["nope", "../x"])
+def test_a_job_that_is_not_there_is_told(
+    job: str, store_with_job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(store_with_job), "--job", job, "--out", str(tmp_path / "page")]) == 2
+    assert job in capsys.readouterr().err and not (tmp_path / "page").exists()
 
 
 def test_frames_stand_at_even_distances_with_both_ends() -> None:
