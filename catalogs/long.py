@@ -18,7 +18,6 @@ from catalogs import grid
 from catalogs.cost import take_gpu_s
 
 METHODS = ("hierarchical", "overlap", "co_denoise")
-_JOINT = 5  # latents that a key's last making sees
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,13 @@ def long_gpu_s(
     stride = facts["frame_stride"]
     latents = (cut.render_frames - 1) // stride + 1
     window = np.maximum((cut.window - 1) // stride + 1, 2)
-    joint = np.minimum(_JOINT, window)
-    ways = -(-(latents - 1) // (window - 1))
+    # Keys divide the way until a gap fits into a window. From the middle of one gap to the middle of the next a joint
+    # is made; next to one another, keys need none.
+    gaps = np.minimum((window - 1) * -(-(latents - 1) // (window - 1) ** 2), latents - 1)
+    apart = -(-(latents - 1) // np.maximum(gaps, 1))
+    between = gaps + np.where(apart > 1, gaps - 1, 0)
     full = {
-        "hierarchical": ways + 1 + ways // (window - 1),
+        "hierarchical": 1 + 2 * np.maximum(gaps + 1 - window, 0) / window,
         "overlap": 1 + -(-(latents - window) // (window - np.maximum(window // 3, 1))),
         "co_denoise": 1 + -(-(latents - window) // (window - window // 2)),
     }
@@ -118,5 +120,4 @@ def long_gpu_s(
     for method, many in full.items():
         windows = np.where(np.asarray(pc.equal(cut.method, method).fill_null(False)), many, windows)
     keyed = np.asarray(pc.equal(cut.method, "hierarchical").fill_null(False))
-    joints = np.where(keyed, ways - 1, 0)
-    return windows * cost(cut.window) + joints * cost((joint - 1) * stride + 1)
+    return windows * cost(cut.window) + np.where(keyed, between, 0) * cost(apart * stride + 1)

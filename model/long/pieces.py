@@ -25,6 +25,7 @@ class Piece:
         makes: those of them that it makes; the others are known from `needs`.
         needs: ids of pieces that must be there before.
         steps: sampling steps (first, end) that it does of the whole walk, or None for all of them.
+        held: what it makes is made to stand still: one moment of a longer way (`model.long.held`).
     """
 
     id: str
@@ -32,6 +33,7 @@ class Piece:
     makes: tuple[int, ...]
     needs: tuple[str, ...] = ()
     steps: tuple[int, int] | None = None
+    held: bool = False
 
     @property
     def known(self) -> tuple[int, ...]:

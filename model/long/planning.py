@@ -12,7 +12,6 @@ LEAST_WINDOW = 3
 """Latents of the smallest window: two that are known, and one between them."""
 SEGMENT_STEPS = 5
 """Sampling steps of one piece of `co_denoise`: what a lost gang costs there."""
-_JOINT = 2  # latents on either side of a key that its joint sees
 
 
 def plan_pieces(
@@ -62,12 +61,14 @@ def _spread(first: int, last: int, parts: int) -> list[int]:
 def _hierarchy(latents: int, window: int) -> Iterator[Piece]:
     """Keys over the whole clip in one window; keys between keys until the gaps fit; the gaps; then the keys' joints.
 
-    A key was made before its neighbours were, so it is made once more at the end, between what has become of them.
+    A key stands still, so that things would halt there: a joint makes it anew together with what lies around it, from
+    the middle of one gap to the middle of the next. Between keys that follow one another at once there is nothing to
+    join.
     """
     maker: dict[int, str] = {}
     gaps: list[Piece] = []
     top = _spread(0, latents - 1, window - 1)
-    pieces = [Piece("keys", tuple(top), tuple(top))]
+    pieces = [Piece("keys", tuple(top), tuple(top), held=True)]
     maker.update(dict.fromkeys(top, "keys"))
     waiting = list(pairwise(top))
     while waiting:
@@ -80,18 +81,18 @@ def _hierarchy(latents: int, window: int) -> Iterator[Piece]:
             continue
         keys = _spread(first, last, min(window - 1, -(-(last - first) // (window - 1))))
         name = f"keys-{first:05d}-{last:05d}"
-        pieces.append(Piece(name, tuple(keys), tuple(keys[1:-1]), needs))
+        pieces.append(Piece(name, tuple(keys), tuple(keys[1:-1]), needs, held=True))
         maker.update(dict.fromkeys(keys[1:-1], name))
         waiting += pairwise(keys)
     gaps.sort(key=lambda gap: gap.positions)
     yield from pieces
     yield from gaps
     filler = {position: gap.id for gap in gaps for position in gap.makes} | maker
-    reach = min(_JOINT, (window - 1) // 2)
-    for key in sorted(set(maker) - {0, latents - 1}):
-        around = range(max(0, key - reach), min(latents, key + reach + 1))
-        needs = tuple(dict.fromkeys(filler[position] for position in around if position != key))
-        yield Piece(f"joint-{key:05d}", tuple(around), (key,), needs)
+    for before, key, after in zip(*(sorted(maker)[shift:] for shift in range(3)), strict=False):
+        if min(key - before, after - key) > 1:
+            first, last = (before + key) // 2, (key + after) // 2
+            needs = tuple(dict.fromkeys((filler[first], filler[last])))
+            yield Piece(f"joint-{key:05d}", tuple(range(first, last + 1)), tuple(range(first + 1, last)), needs)
 
 
 def _overlapping(latents: int, window: int, backward: bool) -> Iterator[Piece]:

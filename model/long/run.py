@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from model.gang import OnStep, end_step, share, together
+from model.long.held import held
 from model.long.pieces import LongPlan, Piece
 from model.long.planning import plan_pieces
 from model.long.windows import assemble, averaged, condition_of, known_whole, ringed
@@ -96,7 +98,7 @@ def denoise_long(
             backward=backward,
             closed=closed,
         )
-        work = _Work(begun, plan, int(take.get("seed", 0)), walked, long.keeper, on_step)
+        work = _Work(pipeline, begun, plan, int(take.get("seed", 0)), walked, long.keeper, on_step)
         if long.helper is None:
             work.finish()
             return work.clip()
@@ -113,9 +115,16 @@ class _Work:
     """One gang's work on one clip. `made` holds the pieces that are there, by id."""
 
     def __init__(
-        self, begun: Begun, plan: LongPlan, seed: int, walked: int, keeper: Keeper | None, on_step: OnStep | None
+        self,
+        pipeline: Pipeline,
+        begun: Begun,
+        plan: LongPlan,
+        seed: int,
+        walked: int,
+        keeper: Keeper | None,
+        on_step: OnStep | None,
     ) -> None:
-        self.plan, self.made = plan, dict[str, Tensor]()
+        self.plan, self.made, self._pipeline = plan, dict[str, Tensor](), pipeline
         self._denoiser, self._condition, self._seed = begun.denoiser, begun.condition, seed
         self._noise, self._keeper, self._on_step = begun.noise, keeper, on_step
         if plan.closed:
@@ -214,7 +223,23 @@ class _Work:
             generator=generator,
             on_step=None if self._on_step is None else lambda done, _: self._tell(done),
         )
+        if piece.held:
+            latents = self._standing(piece, latents)
         return latents[:, :, [piece.positions.index(position) for position in piece.makes]]
+
+    def _standing(self, piece: Piece, latents: Tensor) -> Tensor:
+        """The latents of a piece's window, those that it makes held, but for what the take is given of them."""
+        given = set[int]()
+        if self._condition is not None:
+            touched = rearrange(self._condition.known, "1 1 t h w -> t (h w)").amax(dim=1) > 0
+            given.update(torch.nonzero(touched).flatten().tolist())
+        places = [piece.positions.index(position) for position in piece.makes if position not in given]
+        if not places:
+            return latents
+        stands = share(self._denoiser.group, lambda: held(self._pipeline, latents, places).cpu())
+        latents = latents.clone()
+        latents[:, :, places] = stands.to(latents)
+        return latents
 
     def _make_together(self, piece: Piece, generator: torch.Generator) -> Tensor:
         """Some steps of all windows."""

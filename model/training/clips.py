@@ -17,10 +17,11 @@ from torch import Tensor
 from model.training.caption_reader import MOMENTS, Captions
 from model.training.hints import Truth, truth
 from model.training.known import WINDOW, Known, cut_windows
-from model.training.latents import CLIP, STILL, finished, read_part
+from model.training.latents import CLIP, SLOW, STILL, finished, read_part
 
 CUT_SHARE = 0.15  # of the batches: a clip that begins in the midst, as the later windows of a long one do
 CUTS = {5: 3, 9: 5}  # latent frames of a clip -> of such a cut: few shapes, each of which a GPU has to be prepared for
+SLOW_WINDOWS = (9, 9, 5, 3)  # latent frames of a slow clip's window, one of them at random
 EMPTY_CAPTION_SHARE = 0.1
 DENSE_SHARE = 0.6  # of the captions; the others leave out or reword a part
 LENGTH = 40  # of a caption in tokens; the longest today has 30
@@ -70,10 +71,11 @@ class Clips:
         self._seen = set[Path]()
         self.stills: dict[tuple[int, ...], Shelf] = {}
         self.clips: dict[tuple[int, ...], Shelf] = {}
+        self.slow: dict[tuple[int, ...], Shelf] = {}
 
     def refresh(self) -> int:
-        """Reads new parts; returns how many clips and stills there are."""
-        for kind, shelves in ((STILL, self.stills), (CLIP, self.clips)):
+        """Reads new parts; returns how many clips and stills there are, slow ones among them."""
+        for kind, shelves in ((STILL, self.stills), (CLIP, self.clips), (SLOW, self.slow)):
             found: dict[tuple[int, ...], list[Shelf]] = {}
             for path in finished(self.folder, kind):
                 if path not in self._seen:
@@ -84,7 +86,8 @@ class Clips:
                     self._seen.add(path)
             for shape, new in found.items():
                 shelves[shape] = _joined([*([shelves[shape]] if shape in shelves else []), *new], self.device)
-        return sum(len(shelf.latents) for shelves in (self.stills, self.clips) for shelf in shelves.values())
+        shelves = (*self.stills.values(), *self.clips.values(), *self.slow.values())
+        return sum(len(shelf.latents) for shelf in shelves)
 
     def _words(self, texts: list[str], clips: int) -> Tensor:
         ids = self.tokenizer(texts, padding="max_length", max_length=LENGTH, return_tensors="pt").input_ids
@@ -112,11 +115,24 @@ class Clips:
             left = CUTS[frames]
             first, frames = int(rng.integers(1, frames - left + 1)), left
         count = max(2, tokens // (frames * height * width // 4))
+        return self._part_of(rng, shelf, first, frames, count)
+
+    def sample_slow(self, rng: np.random.Generator, tokens: int) -> Batch:
+        """Windows of slow clips, none of which begins with a clip's first latent: so are those of a long film."""
+        shelf = list(self.slow.values())[int(rng.integers(len(self.slow)))]
+        _, _, frames, height, width = shelf.latents.shape
+        window = min(int(rng.choice(SLOW_WINDOWS)), frames - 1)
+        first = int(rng.integers(1, frames - window + 1))
+        return self._part_of(rng, shelf, first, window, max(2, tokens // (window * height * width // 4)))
+
+    def _part_of(self, rng: np.random.Generator, shelf: Shelf, first: int, frames: int, count: int) -> Batch:
+        """Of clips at random, the latent frames from `first` on."""
+        _, _, every, height, width = shelf.latents.shape
         index = torch.from_numpy(rng.integers(len(shelf.latents), size=count)).to(self.device)
         clean = shelf.latents[index, :, first : first + frames].float()
         words, named = self._captions(rng, shelf, index)
         shown = truth(_of(shelf.known, index), (frames, height // 2, width // 2), first)
-        return Batch(clean, words, named, named * (not still), shown)
+        return Batch(clean, words, named, named * (every > 1), shown)
 
     def captions(self, rng: np.random.Generator, count: int) -> Captions:
         """Captions at random, half of them of clips and half of stills where there are both."""

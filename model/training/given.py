@@ -32,6 +32,13 @@ def draw_masks(rng: np.random.Generator, grid: Grid, outline: Tensor) -> Tensor 
     return repeat(stacked, "m t h w -> (m n) t h w", n=ONE_GIVING)[: len(outline)].to(outline.device)
 
 
+def ends_given(count: int, grid: Grid) -> Tensor:
+    """A mask for each clip of a batch, (batch, frames, height, width): its first and last latent frames are given."""
+    mask = torch.zeros(count, *grid)
+    mask[:, 0] = mask[:, -1] = 1
+    return mask
+
+
 def draw_given(rng: np.random.Generator, grid: Grid) -> Tensor | None:
     """A mask (frames, height, width) over the tokens of a clip, 1 where they are given; None where none is.
 

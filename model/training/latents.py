@@ -6,7 +6,7 @@ Each part file holds one shape of clip: `latents` (clips, channels, frames, heig
 them, what is known of the clips (`known.Known`), and in its metadata the scenes that they show. Parts are numbered from
 `--first`, so that several processes can work side by side; `--workers` processes draw ahead for one that encodes.
 Stills are parts of their own: one costs a twelfth of a clip, to encode and to learn from, and shows as much of what
-does not move.
+does not move. So are slow clips, which show what lies between two moments of a long film.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,23 +40,33 @@ CLIPS: Shapes = (
     (128, 128, 17, 0.25), (128, 128, 33, 0.55), (160, 96, 17, 0.1), (96, 160, 17, 0.1),
 )  # fmt: skip
 STILLS: Shapes = ((128, 128, 1, 0.8), (160, 96, 1, 0.1), (96, 160, 1, 0.1))
+SLOWS: Shapes = ((128, 128, 37, 1.0),)  # a latent more than a window has: the first of a clip is never seen
+# How many times slower, at least and at most, and what is shown so: what falls, bounces or goes round takes a clip's
+# time at any pace.
+SLOWER = (2.0, 32.0)
+SLOW_SHARES: Mapping[str, float] = {"one": 0.5, "two": 0.15, "count": 0.1, "turning": 0.1, "camera": 0.15}
 
-
+FPS = 8.0
 REWORDINGS = 7  # of each clip's caption
 
 
 class Kind(NamedTuple):
-    """One kind of part: its files' prefix, seed, shapes, and how many clips a file and a batch (on a CPU) hold."""
+    """One kind of part: its files' prefix, seed, shapes, and how many clips a file and a batch (on a CPU) hold.
+
+    `slower` tells how many times slower than usual things move and cameras pan, at least and at most.
+    """
 
     prefix: str
     seed: int
     shapes: Shapes
     part: int
     batch: int
+    slower: tuple[float, float] = (1.0, 1.0)
 
 
 STILL = Kind("still", 5, STILLS, 512, 32)
 CLIP = Kind("part", 3, CLIPS, 64, 2)
+SLOW = Kind("slow", 7, SLOWS, 64, 2, SLOWER)
 
 
 def encode(vae: Any, clips: Tensor) -> Tensor:
@@ -71,13 +82,19 @@ def encode(vae: Any, clips: Tensor) -> Tensor:
 
 
 def learnt(
-    rng: np.random.Generator, width: int, height: int, frames: int, shares: Mapping[str, float] = SHARES
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    frames: int,
+    shares: Mapping[str, float] = SHARES,
+    slower: tuple[float, float] = (1.0, 1.0),
 ) -> Iterator[Scene]:
     """Scenes without end, less those whose combinations of attributes are kept from training."""
     while True:
-        scene = sample_scene(rng, width, height, frames, shares=shares)
+        times = float(np.exp(rng.uniform(*np.log(slower)))) if slower[1] > 1 else 1.0
+        scene = sample_scene(rng, width, height, frames, FPS * times, shares=shares)
         if not held_out(scene):
-            yield scene
+            yield replace(scene, fps=FPS)
 
 
 class Drawn(NamedTuple):
@@ -123,7 +140,7 @@ class Parts(Dataset[Drawn]):
         shares = [share for *_, share in kind.shapes]
         width, height, frames, _ = kind.shapes[int(rng.choice(len(kind.shapes), p=shares))]
         count = min(kind.part, self.count - number * kind.part)
-        scenes = list(islice(learnt(rng, width, height, frames, self.shares), count))
+        scenes = list(islice(learnt(rng, width, height, frames, self.shares, kind.slower), count))
         texts = [
             text
             for scene in scenes
@@ -175,12 +192,13 @@ def as_share(text: str) -> tuple[str, float]:
 
 
 def main() -> None:
-    """Command line: makes `--stills` stills and `--count` clips, skipping the parts that are there already."""
+    """Command line: makes stills, clips and slow clips, skipping the parts that are there already."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--autoencoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=3000, help="of clips")
     parser.add_argument("--stills", type=int, default=16384)
+    parser.add_argument("--slow", type=int, default=1024, help="clips of the same world, moving slowly")
     parser.add_argument("--first", type=int, default=0, help="number of the first part")
     parser.add_argument("--stride", type=int, default=1, help="make every so-many-th part only")
     parser.add_argument(
@@ -199,9 +217,14 @@ def main() -> None:
     vae = AutoencoderKLWan.from_pretrained(given.autoencoder, torch_dtype=torch.bfloat16).eval()
     vae.to(given.device)
     given.out.mkdir(parents=True, exist_ok=True)
-    for kind, count in ((STILL, given.stills), (CLIP, given.count)):
+    shares = dict(given.shares) or SHARES
+    for kind, count, own in (
+        (STILL, given.stills, shares),
+        (SLOW, given.slow, SLOW_SHARES),
+        (CLIP, given.count, shares),
+    ):
         numbers = range(given.first, -(-count // kind.part), given.stride)
-        parts = Parts(given.out, kind, count, numbers, dict(given.shares) or SHARES)
+        parts = Parts(given.out, kind, count, numbers, own)
         drawn = DataLoader(
             parts, batch_size=None, num_workers=given.workers, prefetch_factor=2 if given.workers else None
         )

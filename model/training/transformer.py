@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from model.training.caption_reader import CaptionReader, Captions, learn_to_read, reading_loss
 from model.training.checkpoint import load_checkpoint
 from model.training.clips import Clips
-from model.training.given import draw_masks
+from model.training.given import draw_masks, ends_given
 from model.training.graphs import Graphed
 from model.training.hints import Hints, Truth
 from model.training.run import Run, ended
@@ -47,6 +47,9 @@ TEXT_LENGTH = 512  # Wan's: pads are zero states and take part in cross-attentio
 # Share of the batches that are stills, at a run's first step and its last: what a thing looks like is learnt from many
 # stills sooner than from few clips, and what moves needs clips (images first, then both, as large models are trained).
 STILL_SHARES = (0.9, 0.1)
+# Of the batches of clips: slow ones, always with both ends given. Where nothing says how far things come, they move at
+# the world's pace.
+SLOW_SHARE = 0.1
 HINT_WEIGHTS = {
     "place": 0.2, "motion": 0.4, "looks": 1.0, "centre": 0.2, "ground": 0.3, "outline": 2.0, "tone": 1.0,
 }  # fmt: skip
@@ -164,12 +167,17 @@ def flow_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one batch, by a `FlowObjective`, and its parts by name. What is random follows from the seed."""
     rng = np.random.default_rng(seed)
-    clean, words, named, told, shown = clips.sample(rng, tokens, still=bool(rng.random() < still_share))
+    still = bool(rng.random() < still_share)
+    slow = bool(clips.slow) and not still and bool(rng.random() < SLOW_SHARE)
+    clean, words, named, told, shown = (
+        clips.sample_slow(rng, tokens) if slow else clips.sample(rng, tokens, still=still)
+    )
     device, batch = clean.device, len(clean)
     noise_rng = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     sigma = sample_times(noise_rng, batch, shift)
     noise = torch.randn(clean.shape, generator=noise_rng, device=device)
-    known = draw_masks(rng, (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2), shown.outline)
+    grid = (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2)
+    known = ends_given(batch, grid).to(device) if slow else draw_masks(rng, grid, shown.outline)
     given = () if known is None else (known,)
     states, multiplicity = encode_text(model.text_encoder, shortened(words))
     total, figures = objective(clean, noise, sigma, states, multiplicity, named, told, *shown, *given)

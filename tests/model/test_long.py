@@ -127,7 +127,8 @@ def test_a_run_that_is_stopped_goes_on_from_its_pieces(pipeline: Pipeline, metho
 
 
 def test_a_helper_makes_pieces_that_the_other_then_takes(pipeline: Pipeline) -> None:
-    whole = denoise_long(pipeline, PROMPT, Long("hierarchical", 9), **TAKE)
+    take = {**TAKE, "frames": 69}
+    whole = denoise_long(pipeline, PROMPT, Long("hierarchical", 9), **take)
     kept = Kept()
 
     def stop_after_keys(done: int, of: int) -> None:
@@ -135,14 +136,14 @@ def test_a_helper_makes_pieces_that_the_other_then_takes(pipeline: Pipeline) -> 
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        denoise_long(pipeline, PROMPT, Long("hierarchical", 9, kept), on_step=stop_after_keys, **TAKE)
+        denoise_long(pipeline, PROMPT, Long("hierarchical", 9, kept), on_step=stop_after_keys, **take)
     kept.saved.clear()
     for number in (1, 2, 1, 2):
-        assert denoise_long(pipeline, PROMPT, Long("hierarchical", 9, kept, helper=number), **TAKE) is None
+        assert denoise_long(pipeline, PROMPT, Long("hierarchical", 9, kept, helper=number), **take) is None
     helped = set(kept.saved)
     assert len(helped) == 4, "one piece a call"
     kept.saved.clear()
-    again = denoise_long(pipeline, PROMPT, Long("hierarchical", 9, kept), **TAKE)
+    again = denoise_long(pipeline, PROMPT, Long("hierarchical", 9, kept), **take)
     assert again is not None and whole is not None and torch.equal(whole, again)
     assert not helped & set(kept.saved)
 

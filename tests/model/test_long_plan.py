@@ -50,10 +50,27 @@ def test_the_keys_span_the_clip_and_the_gaps_do_not_wait_for_one_another() -> No
     gaps = [piece for piece in plan.pieces if piece.id.startswith("gap")]
     joints = [piece for piece in plan.pieces if piece.id.startswith("joint")]
     assert len(gaps) == 16 and len(joints) == 15
+    assert all(piece.held == piece.id.startswith("keys") for piece in plan.pieces)
+    remade = {position for joint in joints for position in joint.makes}
+    borders = {position for joint in joints for position in joint.known}
+    assert remade | borders == set(range(min(borders), max(borders) + 1)), "all but half of the first gap and the last"
+    for left, right in itertools.pairwise(joints):
+        assert left.positions[-1] == right.positions[0], "two joints meet in the middle of a gap"
     assert all(set(gap.needs) <= keys for gap in gaps), "gaps need keys alone"
     assert not any({need for need in joint.needs if need.startswith("joint")} for joint in joints)
     assert plan.ready(set()) == [plan.pieces[0]]
     assert plan.ready(keys) == gaps
+
+
+@pytest.mark.parametrize(("latents", "window"), SIZES)
+def test_keys_are_joined_where_there_is_something_between_them(latents: int, window: int) -> None:
+    plan = plan_pieces("hierarchical", latents, window)
+    keys = sorted(position for piece in plan.pieces if piece.held for position in piece.makes)
+    joints = {int(piece.id.split("-")[1]): piece for piece in plan.pieces if piece.id.startswith("joint")}
+    for before, key, after in zip(keys, keys[1:], keys[2:], strict=False):
+        assert (key in joints) == (min(key - before, after - key) > 1)
+    for key, joint in joints.items():
+        assert key in joint.makes and not set(joint.known) & set(keys)
 
 
 def test_backward_windows_begin_at_the_end() -> None:

@@ -14,10 +14,10 @@ from model.facts import DEFAULT_FOLDER
 from model.training import captions
 from model.training.clips import Clips
 from model.training.crops import Crops, as_video, foreground
-from model.training.given import ONE_GIVING, draw_given, draw_masks, things_given
+from model.training.given import ONE_GIVING, draw_given, draw_masks, ends_given, things_given
 from model.training.graphs import Graphed
 from model.training.known import WINDOW
-from model.training.latents import CLIP, REWORDINGS, STILL, Drawn, Kind, Parts, as_share, read_part, write_part
+from model.training.latents import CLIP, REWORDINGS, SLOW, STILL, Drawn, Kind, Parts, as_share, read_part, write_part
 from model.training.text import build_tokenizer
 from model.training.transformer import (
     FlowObjective,
@@ -27,7 +27,7 @@ from model.training.transformer import (
     hidden_matrices,
     sample_times,
 )
-from model.training.world import draw
+from model.training.world import Scene, draw
 
 
 def test_every_task_has_its_mask_and_half_of_the_clips_have_none() -> None:
@@ -134,9 +134,10 @@ def test_batches_of_every_kind_give_a_loss_that_reaches_all_weights(tmp_path: Pa
     make_part(tmp_path, CLIP, 0, frames=17)
     make_part(tmp_path, CLIP, 1, frames=9)
     make_part(tmp_path, STILL, 0, 128, 128)
+    make_part(tmp_path, SLOW, 0, frames=13)
     tokenizer = build_tokenizer()
     clips = Clips(tmp_path, tokenizer)
-    assert clips.refresh() == 18 and clips.refresh() == 18
+    assert clips.refresh() == 24 and clips.refresh() == 24
     model = TextAndTransformer(tokenizer)
     objective = Graphed(lambda: FlowObjective(model), "cpu")
     for step in range(12):
@@ -161,6 +162,32 @@ def test_batches_are_stills_or_clips_as_asked_where_both_are_there(tmp_path: Pat
         batch = clips.sample(rng, 640)
         count, _, frames, _, _ = batch.clean.shape
         assert frames in (5, 3) and batch.truth.centre.shape == (count, frames * 16, 2)
+
+
+def test_slow_clips_are_slow_and_seen_in_windows_that_do_not_begin_them(tmp_path: Path) -> None:
+    drawn = make_part(tmp_path, SLOW, 0, frames=37)
+    usual = make_drawn(tmp_path, CLIP, 0, frames=33)
+
+    def paces(scenes: list[Scene]) -> list[float]:
+        motions = [thing.motion for scene in scenes for thing in scene.things]
+        return [float(np.hypot(*motion.velocity)) for motion in motions if motion.kind == "straight"]
+
+    assert 0 < max(paces(drawn.scenes)) < min(paces(usual.scenes))
+    assert {scene.fps for scene in drawn.scenes} == {8.0}, "what is known of their pace is in the usual measure"
+    clips, rng = Clips(tmp_path, build_tokenizer()), np.random.default_rng(0)
+    clips.refresh()
+    lengths = set()
+    for _ in range(20):
+        batch = clips.sample_slow(rng, 640)
+        frames = batch.clean.shape[2]
+        lengths.add(frames)
+        which = batch.clean[:, 0, 0, 0, 0].long()
+        shown = batch.truth.looks.unflatten(1, (frames, 16))[:, :, -1]
+        own = drawn.known.looks[which, :, 1] / 255
+        assert any(bool((own[:, first : first + frames] == shown).all()) for first in range(1, 11 - frames))
+    assert lengths == {9, 5, 3}
+    mask = ends_given(2, (5, 4, 4))
+    assert mask[:, [0, -1]].all() and not mask[:, 1:-1].any()
 
 
 def test_a_batch_knows_of_each_clip_what_is_true_of_it(tmp_path: Path) -> None:
