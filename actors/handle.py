@@ -45,6 +45,7 @@ class Job:
         self._alone_since: float | None = None
         self._paused: str | None = None
         self._ended = threading.Event()
+        self._token: str | None = spec.owner.get("token")  # what is asked for is meant for this owner's run alone
         call(connection.pool.submit.remote(spec))
         self._heart = threading.Thread(target=self._beat, name=f"heartbeat-{spec.job_id}", daemon=True)
         self._heart.start()
@@ -86,8 +87,8 @@ class Job:
         farm = self.spec.farm
         patience = farm.grace_s + farm.stop_s + 10
         try:
-            call(self._connection.pool.stop.remote(self.spec.job_id, reason, farm.grace_s), patience)
-        except JobRefused:  # it has been given up already, and its gangs with it
+            call(self._connection.pool.stop.remote(self.spec.job_id, reason, farm.grace_s, self._token), patience)
+        except JobRefused:  # it was given up already, and its gangs with it, or another owner has it by now
             log.info("job %s had ended before it was stopped", self.spec.job_id)
 
     def wait(
@@ -135,13 +136,13 @@ class Job:
         if not ray.is_initialized():
             return
         try:
-            call(self._connection.pool.close.remote(self.spec.job_id), self.spec.farm.stop_s + 10)
+            call(self._connection.pool.close.remote(self.spec.job_id, self._token), self.spec.farm.stop_s + 10)
         except FarmGone as error:
             log.warning("job %s could not be closed: %s", self.spec.job_id, error)
 
     def _tell(self, verb: str, *args: Any) -> None:
         try:
-            call(getattr(self._connection.pool, verb).remote(self.spec.job_id, *args))
+            call(getattr(self._connection.pool, verb).remote(self.spec.job_id, *args, self._token))
         except (JobRefused, FarmGone) as error:  # the heartbeat submits it again, and says this then
             log.info("the pool was not told to %s %s: %s", verb, self.spec.job_id, error)
 
@@ -152,7 +153,7 @@ class Job:
         for _ in range(2):
             try:
                 if self._dispatcher is None:
-                    self._dispatcher = call(self._connection.pool.dispatcher.remote(self.spec.job_id))
+                    self._dispatcher = call(self._connection.pool.dispatcher.remote(self.spec.job_id, self._token))
                 if self._dispatcher is None:
                     return None
                 return ray.get(getattr(self._dispatcher, verb).remote(*args), timeout=CALL_S)
@@ -163,7 +164,7 @@ class Job:
 
     def _result(self) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] | None = call(self._connection.pool.result.remote(self.spec.job_id))
+            found: dict[str, Any] | None = call(self._connection.pool.result.remote(self.spec.job_id, self._token))
         except (JobRefused, FarmGone):
             return None  # the heartbeat notices, and submits the job again
         return found
@@ -180,10 +181,10 @@ class Job:
 
     def _why_lost(self) -> str | None:
         """Tells the pool that the owner lives. Why the job has to be submitted again, if it has to."""
-        farm, token = self.spec.farm, str(self.spec.owner.get("token"))
+        farm = self.spec.farm
         try:
             pool = self._connection.pool
-            known = ray.get(pool.heartbeat.remote(self.spec.job_id, token), timeout=farm.heartbeat_lapse_s)
+            known = ray.get(pool.heartbeat.remote(self.spec.job_id, str(self._token)), timeout=farm.heartbeat_lapse_s)
         except (GetTimeoutError, ActorUnavailableError):  # Ray does not know yet whether it lives
             log.warning("the pool did not answer the heartbeat of %s", self.spec.job_id)
             return None

@@ -53,6 +53,10 @@ class _Job:
     def state(self) -> str:
         return "over" if self.result is not None else "stopping" if self.stopping else "running"
 
+    def is_of(self, token: str | None) -> bool:
+        """Whether the owner with this token has it; without one whoever has it is meant."""
+        return token is None or self.spec.owner.get("token") == token
+
 
 class Pool:
     """Runs as a named detached actor. All state is in memory: when the pool dies, its gangs die with it."""
@@ -104,17 +108,20 @@ class Pool:
         job.heard = time.monotonic()
         return True
 
-    async def dispatcher(self, job_id: str) -> Any:
+    # Whoever was taken over may not know of it yet: with ``token`` only its own job is meant, and JobRefused is raised
+    # where another owner has it by now.
+
+    async def dispatcher(self, job_id: str, token: str | None = None) -> Any:
         """The dispatcher's handle; None while it is being started again."""
-        return self._known(job_id).dispatcher
+        return self._known(job_id, token).dispatcher
 
-    async def result(self, job_id: str) -> dict[str, Any] | None:
+    async def result(self, job_id: str, token: str | None = None) -> dict[str, Any] | None:
         """The last status of a job that is over; None while it runs."""
-        return self._known(job_id).result
+        return self._known(job_id, token).result
 
-    async def pause(self, job_id: str, reason: str) -> None:
+    async def pause(self, job_id: str, reason: str, token: str | None = None) -> None:
         """Lets a job's takes at work be rendered, as long as ``farm.drain_s`` allows, and frees its gangs."""
-        job = self._known(job_id)
+        job = self._known(job_id, token)
         if job.state != "running":
             return
         job.paused = reason
@@ -122,19 +129,19 @@ class Pool:
         if job.dispatcher is not None:  # one that is being started is told then
             await _or_dead(job.dispatcher.pause.remote(reason))
 
-    async def resume(self, job_id: str) -> None:
+    async def resume(self, job_id: str, token: str | None = None) -> None:
         """A job that was paused goes on."""
-        job = self._known(job_id)
+        job = self._known(job_id, token)
         job.paused = None
         self._lender.resume(job.borrower)
         if job.dispatcher is not None:
             await _or_dead(job.dispatcher.resume.remote())
 
-    async def stop(self, job_id: str, reason: str, grace_s: float = 0.0) -> None:
+    async def stop(self, job_id: str, reason: str, grace_s: float = 0.0, token: str | None = None) -> None:
         """Ends a job: its gangs at once, or when takes at work that can be rendered within ``grace_s`` are, and what is
         being finished after a moment. Returns when all that is gone.
         """
-        job = self._known(job_id)
+        job = self._known(job_id, token)
         if job.result is not None or job.runner is None:
             return
         stop_s = job.spec.farm.stop_s
@@ -150,10 +157,10 @@ class Pool:
             ray.kill(job.dispatcher)  # its finishers are its own, and go with it
             await asyncio.wait([job.runner])
 
-    async def close(self, job_id: str) -> None:
-        """Forgets a job, and stops it first where it still runs. Idle gangs stay."""
+    async def close(self, job_id: str, token: str | None = None) -> None:
+        """Forgets a job, and stops it first where it still runs. Idle gangs stay. Another owner's stays as it is."""
         job = self._jobs.get(job_id)
-        if job is None:
+        if job is None or not job.is_of(token):
             return
         if job.result is None:
             await self.stop(job_id, "closed")
@@ -258,10 +265,13 @@ class Pool:
             if job is not None and job.dispatcher is not None:
                 await at_most(_STOP_CALL_S, _or_dead(job.dispatcher.vacate.remote(list(nodes))))
 
-    def _known(self, job_id: str) -> _Job:
+    def _known(self, job_id: str, token: str | None = None) -> _Job:
         if job_id not in self._jobs:
             raise JobRefused(f"the pool knows no job {job_id}")
-        return self._jobs[job_id]
+        job = self._jobs[job_id]
+        if not job.is_of(token):
+            raise JobRefused(f"job {job_id} is rendered by another owner, of epoch {job.spec.epoch}")
+        return job
 
 
 async def _or_dead(call: Any) -> None:

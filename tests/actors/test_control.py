@@ -128,8 +128,11 @@ def test_another_owner_takes_a_job_over_only_with_a_higher_epoch(farm: Connectio
         other = {**spec.owner, "token": "another"}
         with pytest.raises(JobRefused, match="epoch 1"):
             farm.submit(replace(spec, owner=other))
-        status = render_job(farm, replace(spec, owner=other, epoch=2), poll_s=0.1)
-        assert status["state"] == "done"
+        second = farm.submit(replace(spec, owner=other, epoch=2))
+        first.stop("its lease is lost")  # it was taken over, and stops what it takes for its own
+        first.close()
+        assert second.wait(poll_s=0.1)["state"] == "done"
+        second.close()
     finally:
         first.close()
     assert_whole(spec, 4)

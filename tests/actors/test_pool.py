@@ -79,3 +79,29 @@ def test_of_two_that_take_a_job_over_at_once_one_renders_it(
 
     told = asyncio.run(scenario())
     assert [type(answer) for answer in told] == [type(None), type(None) if epochs == (2, 3) else JobRefused]
+
+
+def test_an_owner_that_was_taken_over_stops_and_closes_nothing_of_the_next(ran: list[Any], tmp_path: Path) -> None:
+    first, second = (job(tmp_path, [shot(0)], epoch=n, owner={"token": f"owner {n}"}) for n in (1, 2))
+    old, new = ("owner 1", "owner 2")
+
+    async def scenario() -> None:
+        pool = Pool()
+        pool._lender = Lender()  # type: ignore[assignment]
+        await pool.submit(first)
+        await asyncio.sleep(0.05)
+        await pool.submit(second)
+        await asyncio.sleep(0.05)
+        for refused in (
+            pool.stop("job", "its lease is lost", 0.0, old), pool.pause("job", "by hand", old),
+            pool.resume("job", old), pool.dispatcher("job", old), pool.result("job", old),
+        ):  # fmt: skip
+            with pytest.raises(JobRefused, match="another owner, of epoch 2"):
+                await refused
+        await pool.close("job", old)
+        assert await pool.heartbeat("job", new) and await pool.result("job", new) is None
+        assert pool._jobs["job"].state == "running"
+        await pool.close("job", new)
+        assert not pool._jobs
+
+    asyncio.run(scenario())
