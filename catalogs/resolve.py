@@ -124,6 +124,18 @@ def resolve(
     return ResolvedShots(columns, folder), refused
 
 
+def refuse_unfit(checker: Checker, shots: pa.RecordBatch, facts: Mapping[str, Any]) -> None:
+    """Refuses the shots that the model cannot render, whoever has their names.
+
+    Args:
+        checker: of these shots.
+        shots: good rows of a catalog, as `Batch.shots`.
+        facts: of the model.
+    """
+    folder = (shots.schema.metadata or {}).get(schema.FOLDER_KEY, b"").decode()
+    _fitted(dict(zip(shots.schema.names, shots.columns, strict=True)), facts, checker, folder, None)
+
+
 class _Fitted(NamedTuple):
     """Shots on a model's grid, those that it cannot render among them; arrays are (n,).
 

@@ -7,7 +7,7 @@ about stills and about clips apart; it keeps the shot's seed, words and size. A 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from catalogs.dependencies import first_of_each_row
 from catalogs.names import Names
 from catalogs.reading import Batch
 from catalogs.refusal import Refusal
+from catalogs.resolve import refuse_unfit
 from catalogs.schema import BY_NAME, FOLDER_KEY
 from catalogs.variants import derived_id, first_of_picture
 
@@ -36,16 +37,19 @@ def still_id(shot_id: str) -> str:
     return derived_id(shot_id, SUFFIX)
 
 
-def stills(batches: Iterable[Batch], takes: int | None = None) -> Iterator[Batch]:
+def stills(
+    batches: Iterable[Batch], takes: int | None = None, *, facts: Mapping[str, Any] | None = None
+) -> Iterator[Batch]:
     """The catalog's first phase: one still for each shot, of variants that differ by locale alone one for all.
 
     Args:
         batches: of a catalog, as `read` gives them.
         takes: of each still; as many as the row asks for by default.
+        facts: of the model. A shot whose clip it cannot render has no still, and takes no name.
     """
     taken = Names()
     for batch in batches:
-        shots, refused = _boarded(batch, taken)
+        shots, refused = _boarded(batch, taken, facts)
         shots = shots.filter(first_of_picture(_columns(shots)).is_null())
         shots = _with(shots, "shot_id", [still_id(name) for name in shots["shot_id"].to_pylist()])
         shots = _with(shots, "task", ["still"] * shots.num_rows)
@@ -55,7 +59,13 @@ def stills(batches: Iterable[Batch], takes: int | None = None) -> Iterator[Batch
         yield Batch(_without_locales(shots), refused, batch.lost)
 
 
-def clips(batches: Iterable[Batch], pictures: Mapping[Shot, str], folder: str) -> Iterator[Batch]:
+def clips(
+    batches: Iterable[Batch],
+    pictures: Mapping[Shot, str],
+    folder: str,
+    *,
+    facts: Mapping[str, Any] | None = None,
+) -> Iterator[Batch]:
     """The catalog's second phase: a clip for each shot whose still is approved; the others are not there.
 
     Args:
@@ -63,10 +73,11 @@ def clips(batches: Iterable[Batch], pictures: Mapping[Shot, str], folder: str) -
         pictures: URI of the approved still, by show and shot_id of the still.
         folder: URI of the folder that these URIs lie in: below it a still counts as its path there, so that a store
             may move.
+        facts: of the model, as for `stills`: both phases have to agree about who has a name.
     """
     taken = Names()
     for batch in batches:
-        shots, refused = _boarded(batch, taken)
+        shots, refused = _boarded(batch, taken, facts)
         first = pc.coalesce(first_of_picture(_columns(shots)), shots["shot_id"])
         names = zip(shots["show"].to_pylist(), first.to_pylist(), strict=True)
         found = [pictures.get((where, still_id(name))) for where, name in names]
@@ -77,11 +88,13 @@ def clips(batches: Iterable[Batch], pictures: Mapping[Shot, str], folder: str) -
         yield Batch(shots.replace_schema_metadata(metadata), refused, batch.lost)
 
 
-def _boarded(batch: Batch, names: Names) -> tuple[pa.RecordBatch, list[Refusal]]:
+def _boarded(batch: Batch, names: Names, facts: Mapping[str, Any] | None) -> tuple[pa.RecordBatch, list[Refusal]]:
     """The rows that have a storyboard, and refusals of the others; one a row, as ever."""
     columns = _columns(batch.shots)
     checker = Checker(columns["row"].to_numpy())
     checker.refuse("task", np.asarray(pc.not_equal(columns["task"], TASK)), columns["task"], LEGAL)
+    if facts is not None:  # what cannot be rendered in the end takes no name from a row that can
+        refuse_unfit(checker, _with(batch.shots, "task", ["i2v"] * batch.shots.num_rows), facts)
     # Of variants by locale the first gives the still, so it must be known here which of them stand.
     names.refuse_repeated(checker, columns)
     if checker.good.all():

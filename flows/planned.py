@@ -23,13 +23,13 @@ class Part(NamedTuple):
 
     Attributes:
         name: stands in the job's name, behind the catalog's.
-        rows: what becomes of the catalog's batches.
+        rows: what becomes of the catalog's batches, called with them and with `facts`, the model's.
         options: what else the rows depend on; must be JSON.
         roots: prefixes that inputs may come from, in place of the catalog's folder.
     """
 
     name: str
-    rows: Callable[[Iterator[Batch]], Iterator[Batch]]
+    rows: Callable[..., Iterator[Batch]]
     options: Mapping[str, Any]
     roots: tuple[str, ...] | None = None
 

@@ -117,7 +117,7 @@ def make_plan(
 
         def shots() -> Iterator[Batch]:
             rows = read(url, allow=prefixes, preset=preset, source=source)
-            return rows if part is None else part.rows(rows)
+            return rows if part is None else part.rows(rows, facts=facts)
 
         job_id = job or job_id_of(name, digest, options, part=part.name if part else "draft" if draft else "")
         standing = Standing(store, job_id)

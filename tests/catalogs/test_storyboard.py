@@ -82,6 +82,19 @@ def test_a_still_belongs_to_the_row_that_has_the_name(write, facts):
     }
 
 
+def test_of_duplicates_the_first_whose_clip_can_be_rendered_has_the_name(write, facts):
+    """A still of the first could be rendered: it would begin the clip of the second, whose words are others."""
+    catalog = write(
+        shot_id=["a", "a", "a"], prompt=["too long", "right", "too late"], duration_s=[1000.0, 2.0, 2.0]
+    )  # fmt: skip
+    boards = planned(stills(read(catalog), facts=facts), facts)
+    pictures = {("default", "a.still"): f"{STORE}/a.png"}
+    films = planned(clips(read(catalog), pictures, STORE, facts=facts), facts)
+    for made in (boards, films):
+        assert made.takes["prompt"].to_pylist() == ["right"]
+        assert [(entry.row, entry.column) for entry in made.refused] == [(0, "duration_s"), (2, "shot_id")]
+
+
 def test_a_long_name_has_a_still_too(write, facts):
     name = "n" * 128
     made = planned(stills(read(write(shot_id=[name]))), facts).takes["shot_id"].to_pylist()
