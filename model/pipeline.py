@@ -128,6 +128,8 @@ class Pipeline:
         if folder.has_image_tokens and "image_encoder" not in folder.components:
             raise ModelError(f"{folder.path}: the transformer attends to image tokens, but there is no image_encoder")
         place = torch.device(device)
+        if place.type == "cuda" and not torch.cuda.is_available():
+            raise ModelError(f"no {place} on this machine, or this torch cannot use it; device='cpu' works everywhere")
         text = autoencoder = image = None
         experts: list[Transformer] = []
         if "transformer" in wanted:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.errors import ModelError
+from model.errors import InputError, ModelError
 from model.facts import read_facts
 from model.pipeline import Pipeline
 from model.quality import Asked, Reading, asked_of, judge, read, score
@@ -98,7 +98,7 @@ class Evaluation:
         self.given, self.out = given, Path(given.out)
         self.facts = read_facts(given.model)
         self.size = given.size or (self.facts["width"], self.facts["height"], self.facts["frames"])
-        self.steps = given.steps or self.facts["steps"]
+        self.steps = self.facts["steps"] if given.steps is None else given.steps
         self.guidance = self.facts["guidance_scale"] if given.guidance is None else given.guidance
         self.families = tuple(given.families or FAMILIES)
 
@@ -129,7 +129,9 @@ class Evaluation:
         for job in self.jobs():
             if job.path.exists() or time.monotonic() - begun > self.given.seconds:
                 continue
-            pipeline = pipeline or Pipeline.from_pretrained(self.given.model, device=self.given.device)
+            if pipeline is None:
+                pipeline = Pipeline.from_pretrained(self.given.model, device=self.given.device)
+                pipeline.grid_of(*self.size)  # before a scene of a size that cannot be is drawn
             scene = prompt_scene(job.number, self.size, self.families)
             prompt = caption(scene, job.number, self.given.captions == "varied")
             width, height, frames = self.size
@@ -150,7 +152,8 @@ class Evaluation:
         """Raises SystemExit where the folder holds clips of other settings."""
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / "settings.json"
-        if path.exists() and json.loads(path.read_text()) != self.settings():
+        clips = any((self.out / "clips").glob("*.npz"))
+        if clips and path.exists() and json.loads(path.read_text()) != self.settings():
             raise SystemExit(f"{self.out} holds clips made with other settings ({path}): give another --out")
         path.write_text(json.dumps(self.settings(), indent=2) + "\n")
 
@@ -222,30 +225,43 @@ def as_size(text: str) -> tuple[int, int, int]:
     return width, height, frames
 
 
-def main() -> int:
+def at_least_one(text: str) -> int:
+    """A count of something that there has to be."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. 0 when all clips are there and measured, 75 when the seconds are over and there is more to do."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="default")
-    parser.add_argument("--count", type=int, default=120, help="prompts")
+    parser = argparse.ArgumentParser(
+        prog="python -m model.training.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", default="default", help="a model's name, its folder or its URL")
+    parser.add_argument("--count", type=at_least_one, default=120, help="prompts")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=as_size, metavar="WxHxF", help="the model's own by default")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--guidance", type=float)
+    parser.add_argument("--steps", type=at_least_one, help="the model's own by default")
+    parser.add_argument("--guidance", type=float, help="the model's own by default")
     parser.add_argument("--families", nargs="+", choices=list(FAMILIES))
     parser.add_argument("--captions", choices=("dense", "varied"), default="dense")
-    parser.add_argument("--best-of", type=int, default=1, metavar="N", help="takes of the prompts in --best-prompts")
+    parser.add_argument(
+        "--best-of", type=at_least_one, default=1, metavar="N", help="takes of the prompts in --best-prompts"
+    )
     parser.add_argument("--best-prompts", type=int, default=16, help="how many prompts get N takes")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for one GPU")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:
         run = Evaluation(given)
-    except ModelError as error:
+        run.check_settings()
+        run.render()
+    except (ModelError, InputError) as error:
         parser.error(str(error))
-    run.check_settings()
-    run.render()
     result = run.measure()
     (run.out / "obedience.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

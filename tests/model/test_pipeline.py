@@ -336,3 +336,9 @@ def test_what_a_script_leaves_out_is_the_models_own(folders: Folders) -> None:
     pipeline.facts = {**pipeline.facts, **own}
     assert torch.equal(pipeline.denoise(PROMPT), pipeline.denoise(PROMPT, **own, negative_prompt="", seed=0))
     assert pipeline(PROMPT, seed=7).shape == (9, 32, 48, 3)
+
+
+def test_a_device_that_is_not_there_is_told(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="no cuda:1 on this machine"):
+        Pipeline.from_pretrained(folders("ti2v"), device="cuda:1")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.errors import InputError
 from model.quality import asked_of, read
 from model.quality.tally import summarise
 from model.training import card, evaluate, evaluate_tasks
@@ -28,6 +29,10 @@ class Drawn:
 
     def __init__(self) -> None:
         self.rendered: list[int] = []
+
+    def grid_of(self, width: int, height: int, frames: int) -> None:
+        if width % 16 or height % 16:
+            raise InputError(f"{width}x{height} is not on the model's grid")
 
     def __call__(self, *, prompt: str, seed: int, width: int, height: int, frames: int, **_: Any) -> np.ndarray:
         self.rendered.append(seed)
@@ -71,6 +76,30 @@ def test_an_evaluation_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch,
     assert (tmp_path / "sheet.png").exists()
     with pytest.raises(SystemExit, match="other settings"):
         run(monkeypatch, tmp_path, *words, "--steps", "3")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--count", "0"), "from 1 on"),
+        (("--steps", "0"), "from 1 on"),
+        (("--best-of", "0"), "from 1 on"),
+        (("--size", "10x10x3"), "10x10 is not on the model's grid"),
+    ],
+)
+def test_settings_that_cannot_be_end_the_evaluation_and_bind_nothing(
+    words: tuple[str, ...],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    drawn: Drawn,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, tmp_path, *words)
+    assert ended.value.code == 2 and says in capsys.readouterr().err
+    assert not (tmp_path / "obedience.json").exists()
+    assert run(monkeypatch, tmp_path, "--count", "1", "--seconds", "0") == STOPPED, "another try is no other setting"
 
 
 def test_the_card_is_made_of_files() -> None:
