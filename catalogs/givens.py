@@ -55,7 +55,8 @@ def check_input(
         if either and column == either[0]:  # the last of them to be looked at
             if task.source == column:
                 missing &= ~depends
-            legal = f"{_WHAT[column]}{_or_else(either)}: the task {kind} needs one"
+            what = "a film, or a picture" if (kind, column) == ("connect", "last_image_uri") else _WHAT[column]
+            legal = f"{what}{_or_else(either)}: the task {kind} needs one"
             checker.refuse(column, missing, cells, legal)
     legal = f"null for this task; it is an input of {', '.join(users(column))}"
     checker.refuse(column, named & ~looked_at, cells, legal)

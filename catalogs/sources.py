@@ -147,6 +147,10 @@ def _format(path: Path, shown: str, suffix: str) -> Format:
                 f" ({size:,} bytes are there). Copy or write it again"
             )
         return "parquet"
+    if head.startswith(b"PK\x03\x04"):
+        raise CatalogError(
+            f"the catalog {shown} is a zip archive, as spreadsheets are. Save it as text; give {_FORMATS}"
+        )
     wanted = SUFFIXES.get(suffix)
     if wanted == "parquet":
         raise CatalogError(f"the catalog {shown} is not Parquet: it starts with {head[:16]!r}. Give {_FORMATS}")

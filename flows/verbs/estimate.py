@@ -68,6 +68,15 @@ def cached_gpu_s(planned: Planned) -> float:
     return float(pc.sum(takes.filter(takes["cached"])["cost_gpu_s"]).as_py() or 0.0)
 
 
+def note_misspelt(planned: Planned, output: Output) -> None:
+    """Says which of the catalog's own columns were most likely meant as one that changes the picture."""
+    from catalogs.spelling import misspelt
+
+    for column, meant in misspelt(planned.plan.takes.column_names).items():
+        said = column.removeprefix("catalog.")
+        output.note(f"note: the column {said} is handed through and changes no picture; was {meant} meant?")
+
+
 def print_plan(
     report: JobReport, planned: Planned, shapes: Sequence[ShapeRow], settings: Settings, output: Output
 ) -> None:

@@ -12,7 +12,7 @@ from flows.planned import Part, Planned
 from flows.report import ExitCode, GpuSeconds, JobReport, refusal_dict
 from flows.verbs.console import Output
 from flows.verbs.enhancing import load_enhancer
-from flows.verbs.estimate import cached_gpu_s, print_plan, shapes_of
+from flows.verbs.estimate import cached_gpu_s, note_misspelt, print_plan, shapes_of
 from flows.verbs.failure import Failure, naming
 from flows.verbs.origin import MOST_REFUSED_KEPT, Origin, shown_url
 from flows.verbs.request import Request
@@ -215,6 +215,7 @@ def run(request: Request, output: Output) -> int:
     output.refused(planned.plan.refused, planned.plan.rows_total)
     output.result(report.as_dict())
     print_plan(report, planned, shapes, settings, output)
+    note_misspelt(planned, output)
     if request.budget is not None and report.gpu_s.rendered > request.budget:
         output.note(
             f"The estimate is above --budget: the job would stop with 3 after {request.budget:,.1f} GPU seconds."

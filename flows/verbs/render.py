@@ -13,6 +13,7 @@ import typer
 
 from flows.report import STATES, ExitCode, JobReport
 from flows.verbs.console import Output
+from flows.verbs.estimate import note_misspelt
 from flows.verbs.options import (
     SHOT,
     Address,
@@ -202,6 +203,7 @@ def render_planned(
 
     takes = planned.takes()
     if takes.pending:
+        note_misspelt(planned, output)
         output.note(f"{planned.job_id}: {plural(takes.pending, 'take')} to render into {planned.store.url}")
     started = time.monotonic()
     with JobProgress(takes.total, output) as progress:

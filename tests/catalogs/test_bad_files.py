@@ -33,6 +33,8 @@ CSV = b"shot_id,prompt\na,a red circle\n"
         ("no_prompt.csv", b"shot_id,Prompt\na,b\n", "no column prompt"),
         ("bars.csv", b"shot_id|prompt|seed\na|b|1\n", "separated by bars: write it with commas"),
         ("semicolons.csv", b'"shot_id";"prompt"\na;b\n', "separated by semicolons"),
+        ("sheet.xlsx", b"PK\x03\x04\x14\x00\x06\x00", "zip archive, as spreadsheets are"),
+        ("sheet.csv", b"PK\x03\x04\x14\x00\x06\x00", "zip archive, as spreadsheets are"),
         ("tabs.csv", b"prompt\tshot_id\na\tb\n", "separated by tabs"),
         ("twice.csv", b"shot_id,prompt,prompt\na,b,c\n", "twice"),
     ],

@@ -102,6 +102,15 @@ def test_refused_rows_are_told_and_the_others_planned(model: Path, tmp_path: Pat
     assert "2 of 4 rows refused" in ran.err and "../x" in ran.err
 
 
+def test_a_column_that_was_meant_as_another_is_told(model: Path, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("shot_id,prompt,frames,director\na,a red circle,81,Ida\n")
+    ran = run(capsys, "plan", path, "--out", tmp_path / "store", "--model", model)
+    said = " ".join(ran.err.split())
+    assert ran.code == 0 and "the column frames is handed through and changes no picture; was duration_s meant?" in said
+    assert "director" not in said
+
+
 def test_all_rows_refused_is_exit_1_with_the_rows(model: Path, tmp_path: Path, capsys: Any) -> None:
     catalog = write_catalog(tmp_path / "c.parquet", BAD[:1])
     ran = run(capsys, "plan", catalog, "--out", tmp_path / "out", "--model", model, "--json")
