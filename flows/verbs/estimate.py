@@ -95,7 +95,8 @@ def print_plan(
     parts += [f"{counts.skipped:,} not needed"] if counts.skipped else []
     output.line(f"takes     {counts.total:,}: {', '.join([*parts, f'{counts.pending:,} to render'])}")
     if not counts.pending:
-        output.line("Nothing is left to render.")
+        none = refused and not counts.total
+        output.line("Nothing can be rendered: every row is refused." if none else "Nothing is left to render.")
         return
     output.table(
         (

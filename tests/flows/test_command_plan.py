@@ -117,6 +117,8 @@ def test_all_rows_refused_is_exit_1_with_the_rows(model: Path, tmp_path: Path, c
     assert ran.code == 1
     assert ran.json["exit"] == 1 and ran.json["rows"]["refused"][0]["column"] == "shot_id"
     assert "../x" in ran.err
+    told = run(capsys, "plan", catalog, "--out", tmp_path / "out", "--model", model).out
+    assert "Nothing can be rendered: every row is refused." in told
 
 
 def test_strict_refuses_the_catalog(model: Path, tmp_path: Path, capsys: Any) -> None:
