@@ -12,7 +12,7 @@ import pytest
 
 from model.conditions.build import Given
 from model.training import evaluate_tasks
-from model.training.card import tasks_text
+from model.training.card_tables import tasks_text
 from model.training.evaluate_tasks import FRAMES, KEPT, SIDE, Tasks, overlap, psnr, source
 from model.training.run import STOPPED
 from model.training.world import BACKGROUNDS, COLORS, coverage
@@ -115,7 +115,7 @@ def test_the_command_goes_on_and_the_card_has_its_table(
     found = json.loads((tmp_path / "tasks.json").read_text())
     joined = {"drift": 1.5, "seam": 1.25, "median_seam": 0.9, "elsewhere": 2.0}
     text = tasks_text({**found, "minute": {"overlap": joined, "co_denoise": {"drift": 0.5}}})
-    assert "| i2v | given frame back, dB | 1 | 99.00 | 99.00 |" in text
+    assert "| i2v | given frame back, dB | 1 | 99.00 | 99.00 | at least 30 |" in text
     assert "| overlap | 1.25 | 0.90 | 2.00 | 1.50 |" in text
     assert "| co_denoise | no joins | no joins | no joins | 0.50 |" in text
     assert tasks_text(None) == ""

@@ -15,6 +15,7 @@ from model.errors import InputError
 from model.quality import asked_of, read
 from model.quality.tally import summarise
 from model.training import card, evaluate, evaluate_tasks
+from model.training.card_tables import short_text
 from model.training.run import STOPPED
 from model.training.world import draw, held_out, sample_scene
 
@@ -132,6 +133,7 @@ def test_the_card_is_made_of_files() -> None:
     assert "33.0 dB" in text and "33.0, 32.5" in text
     assert "evaluate --model model/default --count 4 --best-of 8 --best-prompts 5 --out runs/evaluation\n" in text
     assert "evaluate_tasks --model model/default --count 6 --out runs/tasks\n" in text
+    assert "Nothing that was measured is short of its goal." in text
     assert (
         "--evaluation runs/evaluation --tasks runs/tasks --history model/default/history.json --curve runs/tiny\n"
         in text
@@ -147,3 +149,28 @@ def test_a_model_that_is_not_there_is_a_line_and_no_traceback(
     with pytest.raises(SystemExit) as left:
         command.main()
     assert left.value.code == 2 and "none" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_card_lists_what_is_short_of_its_goal_and_nothing_else() -> None:
+    row = {"low": 0.5, "high": 1.0, "n": 10}
+    evaluation = {
+        "obedience": {
+            "color": {**row, "score": 0.97}, "count": {**row, "score": 0.8}, "physics": {**row, "score": 0.1},
+        },
+        "held_out": {"order": {**row, "score": 0.7}},
+    }  # fmt: skip
+    tasks = {
+        "i2v": {"what": "dB", "clips": 2, "median": 40.0, "worst": 29.0},
+        "loop": {"what": "seam", "clips": 2, "median": 0.4, "worst": 0.9},
+        "background": {"what": "IoU", "clips": 2, "median": 0.9, "worst": 0.8},
+        "minute": {"overlap": {"seam": 1.6, "drift": 2.0}, "co_denoise": {"drift": 3.25}},
+    }
+    text = short_text(evaluation, {"psnr": 34.0, "psnr_foreground": 26.1}, tasks)
+    assert text.splitlines() == [
+        "- count: 80% of 85% (8 of 10 clips)",
+        "- order, of held-out combinations: 70% of 75% (7 of 10 clips)",
+        "- i2v, dB: 29.00 in the worst clip, 40.00 in the median, of 30",
+        "- a minute, overlap: the widest seam is 1.60 median steps of at most 1.5",
+        "- a minute, co_denoise: drift 3.2 of at most 3",
+        "- autoencoder, on the things alone: 26.1 dB of 28 dB",
+    ]
