@@ -121,8 +121,8 @@ def tasks_text(found: Mapping[str, Any] | None) -> str:
     if minutes:
         lines += [
             "",
-            f"A minute by each method; steps over joins (goal: the widest at most {SEAM_GOAL:g}), and the widest of the",
-            f"others, in median steps; drift from the first to the last second (goal: at most {DRIFT_GOAL:g}):",
+            f"A minute by each method; steps over joins (goal: the widest at most {SEAM_GOAL:g}), and the widest of",
+            f"the others, in median steps; drift from the first to the last second (goal: at most {DRIFT_GOAL:g}):",
             "",
         ]
         lines += [
