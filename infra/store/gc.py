@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from infra.store import jobs, layout, strict
 from infra.store.claims import JobState, Planned, job_states, planned_takes
@@ -238,7 +238,7 @@ class _Collection:
     def _asked(self, job_id: str) -> int:
         """The epoch that a request to stop is for; a very high one where it does not say: who runs the job obeys."""
         try:
-            asked = strict.read_object(self._store.read(layout.cancel_path(job_id))).get("epoch")
+            asked: Any = strict.read_object(self._store.read(layout.cancel_path(job_id))).get("epoch")
         except (NotFound, ValueError):
             return strict.MOST
         return int(asked) if strict.is_count(asked) else strict.MOST
