@@ -86,8 +86,8 @@ class Clips:
                     self._seen.add(path)
             for shape, new in found.items():
                 shelves[shape] = _joined([*([shelves[shape]] if shape in shelves else []), *new], self.device)
-        shelves = (*self.stills.values(), *self.clips.values(), *self.slow.values())
-        return sum(len(shelf.latents) for shelf in shelves)
+        every = (*self.stills.values(), *self.clips.values(), *self.slow.values())
+        return sum(len(shelf.latents) for shelf in every)
 
     def _words(self, texts: list[str], clips: int) -> Tensor:
         ids = self.tokenizer(texts, padding="max_length", max_length=LENGTH, return_tensors="pt").input_ids
