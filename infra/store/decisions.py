@@ -20,7 +20,7 @@ from infra.store import layout
 from infra.store.conditional import create_or_read, replace_or_read
 from infra.store.errors import Changed, Damaged, NotFound, StoreError, StoreUnavailable
 from infra.store.store import Store
-from infra.store.strict import read_json
+from infra.store.strict import is_count, read_json
 
 log = logging.getLogger(__name__)
 
@@ -249,15 +249,24 @@ def parse_decision(data: bytes, show: str, shot_id: str) -> Decision:
             raise ValueError("no object")
         if found.get("format", FORMAT) != FORMAT:
             raise ValueError(f"format {found['format']!r}, not {FORMAT}: use a newer rushes")
-        takes = {key: dict(said) for key, said in (found.get("takes") or {}).items()}
-        retakes, history = (tuple(map(dict, found.get(name) or ())) for name in ("retakes", "history"))
+        takes = {key: _counted(said) for key, said in (found.get("takes") or {}).items()}
+        retakes, history = (tuple(map(_counted, found.get(name) or ())) for name in ("retakes", "history"))
         decision = Decision(
             show, shot_id, "todo", _selected(found.get("selected")), takes, retakes, history,
-            str(found.get("who") or ""), str(found.get("when") or ""), int(found.get("seq") or 0),
+            str(found.get("who") or ""), str(found.get("when") or ""), _counted(found).get("seq") or 0,
         )  # fmt: skip
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{path} is no decision: {error}") from error
     return replace(decision, state=_state(decision))
+
+
+def _counted(said: Any) -> dict[str, Any]:
+    """An entry as it stands; ValueError where a number in it, which others reckon with, is none."""
+    entry = dict(said)
+    for name in ("take", "seq", "count"):
+        if entry.get(name) is not None and not is_count(entry[name]):
+            raise ValueError(f"{name} is {entry[name]!r}, no whole number from 0 on")
+    return entry
 
 
 def _selected(chosen: Any) -> Selected | None:

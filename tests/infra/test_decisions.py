@@ -127,8 +127,13 @@ def test_of_two_who_saw_the_same_one_wins(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{", b'{"selected": "x"}', b'{"selected": {}}', b'{"takes": [1]}', b'{"format": 2}']
-)
+    "data",
+    [
+        b"", b"[]", b"{", b'{"selected": "x"}', b'{"selected": {}}', b'{"takes": [1]}', b'{"format": 2}',
+        b'{"seq": "x"}', b'{"takes": {"k": {"verdict": "rejected", "seq": "x"}}}',
+        b'{"selected": 1, "takes": {"k": {"verdict": "approved", "take": [1]}}}', b'{"retakes": [{"count": "many"}]}',
+    ],
+)  # fmt: skip
 def test_what_is_no_decision_is_neither_believed_nor_overwritten(tmp_path: Any, data: bytes) -> None:
     store = open_store(tmp_path)
     store.write(layout.decision_path("default", "a"), data)
