@@ -1,7 +1,7 @@
 """Takes that share their pictures with another take: its film is copied under their own names, and nothing is rendered.
 
-So are variants of a shot that differ by locale alone: one is rendered, and each of the others has a commit of its own,
-to be voiced and captioned by itself.
+So are variants of a shot that differ by locale alone, and of a still by length: one is rendered, and each of the
+others has a commit of its own, to be voiced and captioned by itself.
 """
 
 from __future__ import annotations

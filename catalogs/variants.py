@@ -1,8 +1,8 @@
 """Variants: one row that asks for a shot in several aspects, lengths, styles and locales becomes a row for each.
 
 Aspect, length and style change the picture, so each of their combinations is rendered. A locale changes what is said
-and written, never the picture: of the rows that differ by locale alone one is rendered, and the takes of the others
-are copies of its takes (`first_of_picture`), to be finished in their own way.
+and written, never the picture, and a still has no length: of the rows that differ by that alone one is rendered, and
+the takes of the others are copies of its takes (`first_of_picture`), to be finished in their own way.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOT_ID: Final = re.compile(r"[^A-Za-z0-9]+")
 
 
 class Variant(NamedTuple):
-    """One combination. `picture` and `name` are what it adds to the shot_id, without and with its locale."""
+    """One combination. `name` is what it adds to the shot_id, `picture` as much of it as changes the picture."""
 
     aspect: float | None
     duration_s: float | None
@@ -52,13 +52,14 @@ class BadVariantsError(ValueError):
     """Variants that cannot be meant; the message says what is legal."""
 
 
-def combinations(asked: dict[str, Any]) -> list[Variant]:
+def combinations(asked: dict[str, Any], *, still: bool = False) -> list[Variant]:
     """Every combination of the axes that are given, in the order of their lists, the last axis fastest.
 
     An axis that is null or empty is not given.
 
     Args:
         asked: a value of the column `variants`.
+        still: whether it is a still's, which no length changes.
 
     Raises:
         BadVariantsError: a value that is none, two that are the same or called so, or too many combinations.
@@ -78,10 +79,14 @@ def combinations(asked: dict[str, Any]) -> list[Variant]:
         raise BadVariantsError(f"at most {MOST} combinations; these are {count:,}")
     found = []
     for aspect, duration, style, locale in product(*axes):
-        picture = ".".join(name for name, _ in (aspect, duration, style) if name)
-        name = ".".join(part for part in (picture, locale[0]) if part)
+        picture = _dotted(aspect, style) if still else _dotted(aspect, duration, style)
+        name = _dotted(aspect, duration, style, locale)
         found.append(Variant(aspect[1], duration[1], style[1], locale[1], picture, name))
     return found
+
+
+def _dotted(*named: tuple[str, Any]) -> str:
+    return ".".join(name for name, _ in named if name)
 
 
 def _aspect(text: str) -> tuple[str, float]:
@@ -180,7 +185,8 @@ def expand(shots: dict[str, pa.Array], good: np.ndarray) -> Expanded:
         return Expanded(
             shots | {name: pa.nulls(count, kind) for name, kind in VARIANT_COLUMNS.items()}, np.arange(count)
         )
-    found = {index: combinations(values[index].as_py()) for index in asks}
+    tasks = shots["task"]
+    found = {index: combinations(values[index].as_py(), still=tasks[index].as_py() == "still") for index in asks}
     times = np.ones(count, np.int64)
     times[asks] = [len(found[index]) for index in asks]
     source = np.repeat(np.arange(count), times)
@@ -204,16 +210,16 @@ def first_of_picture(shots: dict[str, pa.Array]) -> pa.Array:
     """For each row that shares its pictures with one before it, that one's shot_id; null elsewhere, (n,).
 
     Args:
-        shots: columns `row`, `shot_id`, `locale`, `variant.picture` of rows of one batch that will be rendered.
+        shots: columns `row`, `shot_id`, `variant.picture` of rows of one batch that will be rendered.
     """
-    spoken = np.nonzero(np.asarray(shots["locale"].is_valid()))[0]
-    if not len(spoken):
+    variants = np.nonzero(np.asarray(shots["variant.picture"].is_valid()))[0]
+    if not len(variants):
         return pa.nulls(len(shots["row"]), pa.string())
-    rows = shots["row"].take(pa.array(spoken)).to_pylist()
-    pictures = shots["variant.picture"].take(pa.array(spoken)).to_pylist()
+    rows = shots["row"].take(pa.array(variants)).to_pylist()
+    pictures = shots["variant.picture"].take(pa.array(variants)).to_pylist()
     shown: dict[tuple[int, str], int] = {}
     first = np.arange(len(shots["row"]))
-    for place, row, picture in zip(spoken.tolist(), rows, pictures, strict=True):
+    for place, row, picture in zip(variants.tolist(), rows, pictures, strict=True):
         first[place] = shown.setdefault((row, picture), place)
     own = pa.array(first == np.arange(len(first)))
     return pc.if_else(own, None, shots["shot_id"].take(pa.array(first)))

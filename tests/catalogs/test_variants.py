@@ -204,6 +204,14 @@ def test_a_field_of_no_axis_that_is_null_everywhere_is_not_meant(write, facts):
     assert plan(read(path), facts).takes["shot_id"].to_pylist() == ["shot-0.1x1"]
 
 
-def test_stills_have_variants_too(write, facts):
-    found = planned(write, facts, {"aspect": ["16:9"], "duration_s": [1.0, 2.0]}, task=["still"])
-    assert [row["frames"] for row in found.takes.to_pylist()] == [1, 1]
+def test_stills_have_variants_too_and_no_length_renders_one_again(write, facts):
+    asked = {"aspect": ["16:9", "1:1"], "duration_s": [1.0, 2.0], "locale": ["de", "fr"]}
+    rows = planned(write, facts, asked, task=["still"]).takes.to_pylist()
+    assert [row["frames"] for row in rows] == [1] * 8
+    for first, *others in (rows[:4], rows[4:]):
+        assert first["picture_of"] is None and first["cost_gpu_s"] > 0.0
+        assert {row["picture_of"] for row in others} == {first["shot_id"]}
+        assert {row["picture_key"] for row in others} == {first["picture_key"]}
+        assert {row["cost_gpu_s"] for row in others} == {0.0}
+    without = planned(write, facts, {"duration_s": [1.0, 2.0]}, task=["still"]).takes
+    assert without["picture_of"].to_pylist() == [None, without["shot_id"][0].as_py()]
