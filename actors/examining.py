@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from actors.errors import QualityFault
-from actors.inputs import COLUMNS, inputs_of, is_given
+from actors.inputs import inputs_of, is_given
 from actors.job import InputRules, JobSpec
 from actors.moderation import moderate
 from actors.rendering import Frames, Order
+from model.conditions.pixels import COLUMNS
 
 _SAID = {"black": "wholly black", "flat": "of one flat colour throughout", "frozen": "frozen from its first frame on"}
 

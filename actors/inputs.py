@@ -18,6 +18,7 @@ from infra.media import Unplayable
 from infra.media.source import Source
 from infra.store import open_store
 from infra.store.errors import NotFound
+from model.conditions.pixels import COLUMNS
 from model.conditions.spans import Clip, Want, wants
 from model.errors import InputError
 from model.images import cover, decode_image
@@ -25,8 +26,6 @@ from model.images import cover, decode_image
 if TYPE_CHECKING:
     from model.conditions.build import Given
 
-COLUMNS = {"image": "image_uri", "last": "last_image_uri", "video": "video_uri", "mask": "mask_uri"}
-"""What a task may be given -> the column that names it."""
 _LEGAL = "a film of any kind that FFmpeg decodes, or a picture, is taken"
 _LEGAL_PICTURE = "; one picture is taken here, such as PNG, JPEG or WebP; tasks that take a film have it in video_uri"
 _STILL = frozenset({"JPEG", "MPO"})

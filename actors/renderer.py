@@ -137,7 +137,8 @@ class PipelineRenderer:
 
     def _told_of(self, order: Order, rules: InputRules, on_stage: OnStage) -> Any:
         """What the checkpoint is told of the take's inputs; None where it has none."""
-        from actors.inputs import COLUMNS, clip_of, inputs_of, is_given
+        from actors.inputs import clip_of, inputs_of, is_given
+        from model.conditions.pixels import COLUMNS
 
         if not any(is_given(order, name) for name in COLUMNS):
             return None

@@ -13,7 +13,8 @@ from model.errors import InputError
 if TYPE_CHECKING:
     from model.conditions.build import Given
 
-_COLUMNS = {"image": "image_uri", "last": "last_image_uri", "video": "video_uri", "mask": "mask_uri"}
+COLUMNS = {"image": "image_uri", "last": "last_image_uri", "video": "video_uri", "mask": "mask_uri"}
+"""What a task may be given -> the column of a catalog that names it."""
 
 
 def checked(task: str, given: Given, clip: Clip) -> Given:
@@ -28,7 +29,7 @@ def checked(task: str, given: Given, clip: Clip) -> Given:
     looked_at = wants(task, clip)
     if not looked_at and task not in ("t2v", "still"):
         raise InputError(f"no task is called {task!r}")
-    for name, column in _COLUMNS.items():
+    for name, column in COLUMNS.items():
         pixels = getattr(given, name)
         if pixels is None:
             continue

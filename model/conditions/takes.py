@@ -78,8 +78,10 @@ def sample(
         on_stage: called with "still" and "denoise", steps done and steps.
 
     Raises:
-        InputError, NonFinite, PeerFailed: as `Pipeline.denoise`.
+        InputError: also a `long` that is a method's name alone. NonFinite, PeerFailed: as `Pipeline.denoise`.
     """
+    if long is not None and not isinstance(long, Long):
+        raise InputError(f"long is {long!r}; how a long clip is made is told by model.long.Long, as Long('overlap')")
     tell: OnStage = on_stage or (lambda stage, step, total: None)
     if task in ("v2v", "edit") and strength is not None:
         left = int(min(steps * strength, steps))

@@ -318,6 +318,12 @@ def test_numbers_that_are_none_are_input_errors(load: Load, setting: dict[str, A
         load("ti2v").denoise(PROMPT, **{"width": WIDTH, "height": HEIGHT, "frames": 9, **SETTINGS, **setting})
 
 
+def test_a_method_by_name_alone_is_an_input_error(load: Load) -> None:
+    named: Any = "overlap"
+    with pytest.raises(InputError, match=r"long is 'overlap'; .* Long\('overlap'\)"):
+        render(load("ti2v"), "loop", PROMPT, width=WIDTH, height=HEIGHT, frames=9, long=named, **SETTINGS)
+
+
 def test_which_checkpoint_does_which_task(load: Load) -> None:
     assert load("ti2v").facts["tasks"] == load("t2v").facts["tasks"] == list(TASKS)
     assert load("i2v").facts["tasks"] == list(CHANNEL_TASKS)
