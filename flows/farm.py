@@ -96,7 +96,12 @@ def render_on_farm(
         if live.stop_requested:  # a farm too busy to say goodbye: without our heartbeat the pool ends the gangs
             return _stopped(live, tenure)
         if not submitted:
-            raise Failure(str(error), hint="Check --address and Ray's token, or leave --address out.") from error
+            hint = (
+                "Check --address and Ray's token, or leave --address out."
+                if ray.address
+                else "It was to start here: try again when this machine is less busy, or give --address of a cluster."
+            )
+            raise Failure(str(error), hint=hint) from error
         return ended(live, ExitCode.FAULT, "failed", str(error))
     state = status["state"]
     if state == "done":

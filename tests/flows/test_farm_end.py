@@ -10,10 +10,12 @@ import pytest
 
 import actors.client
 import flows.farm
+from actors.handle import FarmGone
 from flows.farm import RenderOptions, render_on_farm
 from flows.live import LiveJob
 from flows.report import ExitCode
 from flows.signals import StopSignals
+from flows.verbs.failure import Failure
 from infra.settings import Settings
 
 
@@ -65,3 +67,22 @@ def test_the_exit_code_is_that_of_the_counts_also_when_no_event_was_heard(
         live=live, tenure=cast(Any, None), on_status=live.update, on_events=live.add_events,
     )  # fmt: skip
     assert (outcome.exit, outcome.state) == (exit_code, state)
+
+
+@pytest.mark.parametrize(("address", "advice"), [(None, "this machine is less busy"), ("10.0.0.5:6379", "Ray's token")])
+def test_who_reaches_no_farm_is_told_of_the_one_that_was_asked_for(
+    address: str | None, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> Farm:
+        raise FarmGone("no Ray cluster: timed out")
+
+    monkeypatch.setattr(actors.client, "connect", gone)
+    settings = Settings.load()
+    settings = settings.model_copy(update={"ray": settings.ray.model_copy(update={"address": address})})
+    live = LiveJob("job", "file:///store", run=1, shards={})
+    with pytest.raises(Failure, match="timed out") as failed:
+        render_on_farm(
+            cast(Any, None), settings, RenderOptions(), StopSignals(),
+            live=live, tenure=cast(Any, None), on_status=live.update, on_events=live.add_events,
+        )  # fmt: skip
+    assert advice in str(failed.value.hint)
