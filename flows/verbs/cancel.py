@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import socket
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -98,7 +97,9 @@ def cancel_requested(store: OpenStore, job_id: str, epoch: int) -> bool:
     Raises:
         StoreUnavailable: nobody can tell now.
     """
-    asked = _asked(store, job_id)
+    from infra.store.stopping import asked_epoch
+
+    asked = asked_epoch(store, job_id)
     return asked is not None and asked >= epoch
 
 
@@ -112,23 +113,11 @@ def clear_stale_request(store: OpenStore, job_id: str, epoch: int) -> bool:
     Raises:
         StoreError: it cannot be read or removed now.
     """
+    from infra.store.stopping import asked_epoch
+
     found = store.stat(cancel_path(job_id))
-    asked = None if found is None else _asked(store, job_id)
+    asked = None if found is None else asked_epoch(store, job_id)
     return found is not None and asked is not None and asked > epoch and store.delete_unchanged(found)
-
-
-def _asked(store: OpenStore, job_id: str) -> float | None:
-    """The epoch that a request is for, infinity where it does not say; None where there is no request."""
-    from infra.store.errors import NotFound
-    from infra.store.strict import is_count, read_object
-
-    try:
-        asked: Any = read_object(store.read(cancel_path(job_id))).get("epoch")
-    except NotFound:
-        return None
-    except ValueError:
-        return math.inf  # somebody wrote there by hand, and there is one reason to
-    return int(asked) if is_count(asked) else math.inf
 
 
 def _ended(store: OpenStore, job_id: str, epoch: int, wait_s: float) -> bool:

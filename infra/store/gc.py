@@ -7,15 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from infra.store import jobs, layout, strict
+from infra.store import jobs, layout
 from infra.store.claims import JobState, Planned, job_states, planned_takes
 from infra.store.commits import read_commit, read_commits, window_s
 from infra.store.errors import CommitNewer, CommitUnreadable, Damaged, NotFound
 from infra.store.lease import LAPSE_S
 from infra.store.location import is_path
 from infra.store.probe import FOLDER as PROBES
+from infra.store.stopping import asked_epoch
 from infra.store.store import Store
 from infra.store.temporaries import Temporaries, is_temporary
 from infra.store.types import Leftover, Stat
@@ -224,7 +225,7 @@ class _Collection:
 
     def _of_job(self, job: JobState) -> Iterator[_Garbage]:
         request = self._store.stat(layout.cancel_path(job.job_id))
-        if request is not None and (not job.live or self._asked(job.job_id) < (job.lease.epoch if job.lease else 0)):
+        if request is not None and (not job.live or self._asked_before(job)):
             yield _Garbage(request, "stale-request", self._least)
         settled: Callable[[str], bool] | None = None
         for found in self._store.list(layout.pieces_folder(job.job_id)):
@@ -235,13 +236,10 @@ class _Collection:
                 settled = self._settled(job)
             yield from self._unless_kept(found, "pieces", self._least if settled(name.spec_key) else None)
 
-    def _asked(self, job_id: str) -> int:
-        """The epoch that a request to stop is for; a very high one where it does not say: who runs the job obeys."""
-        try:
-            asked: Any = strict.read_object(self._store.read(layout.cancel_path(job_id))).get("epoch")
-        except (NotFound, ValueError):
-            return strict.MOST
-        return int(asked) if strict.is_count(asked) else strict.MOST
+    def _asked_before(self, job: JobState) -> bool:
+        """Whether the request to stop it is for an owner before the one that it has."""
+        asked = asked_epoch(self._store, job.job_id)
+        return asked is not None and asked < (job.lease.epoch if job.lease else 0)
 
     def _settled(self, job: JobState) -> Callable[[str], bool]:
         """Tells of a take's key whether nobody will go on with its pieces."""
