@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from flows.markdown import code, md
 from infra.media import Unplayable
@@ -96,7 +96,7 @@ def write_gallery(store: Store, job_id: str, folder: Path, made_by: Sequence[str
             continue
         try:
             pictures = pictures_of(store.read(media), media)
-        except (NotFound, Unplayable, UnidentifiedImageError, OSError) as error:
+        except (NotFound, Unplayable, OSError) as error:
             lines += ["", f"**{row['state']}, but its film cannot be shown**: {md(f'{media}: {error}')}"]
             continue
         strip(pictures).save(folder / f"{name}.png", optimize=True)

@@ -129,7 +129,8 @@ def _pair(body: list[_Piece]) -> list[str] | None:
     told = [[piece for piece in half if piece.role != "noun"] for half in halves]
     if any(len({piece.role for piece in half} - {"and", "comma"}) != len(half) for half in told):
         return None  # a side or a motion told twice, or joined by what joins things
-    sides = [next((piece.text[7:] for piece in half if piece.role == "side"), None) for half in told]
+    said = [[piece.text.removeprefix("on the ") for piece in half if piece.role == "side"] for half in told]
+    sides = [next(iter(half), None) for half in said]
     kinds = [piece.role for piece in joint]
     if kinds == ["beside"]:
         sides = [sides[0] or joint[0].text or None, sides[1]]
