@@ -143,7 +143,7 @@ def _class_of_node(exception: BaseException) -> ErrorClass | None:
 
 
 def _class_of_torch(exception: BaseException) -> ErrorClass | None:
-    """Memory and collectives of torch. Told by name and text, so that the scheduler's process never imports torch."""
+    """Memory, devices and collectives of torch. Told by name and text, so that the scheduler never imports torch."""
     if isinstance(exception, MemoryError) or _named(exception, "torch", "OutOfMemoryError"):
         return ErrorClass.OOM
     # CUDA and its libraries have errors of their own that say so in words alone.

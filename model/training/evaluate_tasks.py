@@ -32,6 +32,8 @@ from model.quality import identity
 from model.quality.drift import drift
 from model.quality.seams import seams, steps
 from model.training import captions
+from model.training.card_tables import AT_MOST
+from model.training.evaluate import at_least_one
 from model.training.run import STOPPED
 from model.training.world import BACKGROUNDS, COLORS, Motion, Scene, coverage, draw, sample_scene
 
@@ -200,7 +202,7 @@ def summary(figures: dict[str, Any]) -> dict[str, Any]:
     for name, what in MEASURES.items():
         values = [value for key, value in figures.items() if key.startswith(f"{name}/")]
         if values:
-            worst = max(values) if name == "loop" else min(values)
+            worst = max(values) if name in AT_MOST else min(values)
             found[name] = {"what": what, "clips": len(values), "median": float(np.median(values)), "worst": worst}
     minutes = {key.split("/")[1]: value for key, value in figures.items() if key.startswith("minute/")}
     return {**found, **({"minute": minutes} if minutes else {})}
@@ -208,9 +210,9 @@ def summary(figures: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> int:
     """Command line. 0 when all is measured, 75 when the seconds are over and there is more to do."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="default")
-    parser.add_argument("--count", type=int, default=8, help="sources of each measure")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default", help="a model's name, its folder or its URL")
+    parser.add_argument("--count", type=at_least_one, default=8, help="sources of each measure")
     parser.add_argument("--long", action="store_true", help="a minute by each method too")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")

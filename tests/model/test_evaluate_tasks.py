@@ -108,6 +108,10 @@ def test_the_command_goes_on_and_the_card_has_its_table(
 ) -> None:
     monkeypatch.setattr(evaluate_tasks.Pipeline, "from_pretrained", lambda *_, **__: Nothing())
     words = ["evaluate_tasks", "--model", "m", "--out", str(tmp_path), "--count", "1", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", [*words, "--count", "0"])
+    with pytest.raises(SystemExit):
+        evaluate_tasks.main()
+    assert not (tmp_path / "figures.json").exists(), "what cannot be measured leaves nothing"
     monkeypatch.setattr(sys, "argv", [*words, "--seconds", "0"])
     assert evaluate_tasks.main() == STOPPED and not (tmp_path / "tasks.json").exists()
     monkeypatch.setattr(sys, "argv", words)
