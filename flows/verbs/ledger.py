@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ class Ledger:
 
         from infra.store import layout
         from infra.store.additions import read_takes
-        from infra.store.commits import keys_since
+        from infra.store.commits import list_commits
         from infra.store.errors import NotFound
         from infra.store.jobs import current_round, list_quarantine, usable_manifest
         from infra.store.lease import owner_is_gone, read_lease
@@ -91,14 +91,10 @@ class Ledger:
         view = usable_manifest(store, job_id, (*TAKE, "spec_key", "state", "gpu_s"))
         manifest = None if view is None else view.table
         written = None if view is None else view.written
-        known: Iterable[str]
-        if listed is None:
-            known, later = keys_since(store, written)
-        else:
-            known = listed
-            later = {key for key, changed in listed.items() if written is None or changed >= written}
+        listed = dict(list_commits(store)) if listed is None else listed
+        later = {key for key, changed in listed.items() if written is None or changed >= written}
         keys = _keys(takes, manifest)
-        done = pc.is_in(keys, value_set=pa.array(sorted(known), pa.string()))
+        done = pc.is_in(keys, value_set=pa.array(sorted(listed), pa.string()))
         spent, unreadable = _costs(store, keys.filter(done), manifest, later)
         if unreadable:
             done = pc.and_(done, pc.invert(pc.is_in(keys, value_set=pa.array(unreadable, pa.string()))))

@@ -10,7 +10,7 @@ GOALS = {
     "color": 0.97, "shape": 0.92, "size": 0.95, "count": 0.85, "direction": 0.97, "position": 0.98, "binding": 0.75,
     "background": 0.97, "camera": 0.85, "order": 0.75,
 }  # fmt: skip
-# What the worst clip of a task is to reach at least; of a loop and a minute, what is to be reached at most.
+# What the worst clip of a task is to reach: at least, or at most where less is better.
 TASK_GOALS = {
     "i2v": 30.0, "flf2v": 30.0, "extend": 30.0, "extend_back": 30.0, "infill": 30.0, "loop": 1.0, "background": 0.8,
 }  # fmt: skip
