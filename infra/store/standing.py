@@ -28,7 +28,8 @@ MOST_READ = 20_000
 class Standing:
     """The commits that a job's takes are held against: names from a listing, and what the job's manifest vouches for.
 
-    StoreError where the manifest cannot be asked for.
+    Raises:
+        StoreError: the manifest cannot be asked for.
     """
 
     def __init__(self, store: Store, job_id: str) -> None:
@@ -43,14 +44,24 @@ class Standing:
         self._later: set[str] = set()
 
     def names(self) -> Iterator[str]:
-        """spec_keys with a commit by name, from a fresh listing. One at a time: a million are not held as text."""
+        """spec_keys with a commit by name, from a fresh listing. One at a time: a million are not held as text.
+
+        To be read to its end before the others are asked: it tells which commits were written since the manifest was.
+        """
         for key, written in list_commits(self._store):
             if self._written is not None and written >= self._written:
                 self._later.add(key)
             yield key
 
     def with_commits(self, takes: pa.Table) -> pa.Table:
-        """The takes of a plan, whose `cached` tells which are among `names`; not those whose commits are none."""
+        """The takes of a plan, `cached` no more where their commits cannot be read.
+
+        Args:
+            takes: with `cached` where their keys are among `names`.
+
+        Raises:
+            StoreUnavailable: commits cannot be read now.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
