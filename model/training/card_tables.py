@@ -126,14 +126,14 @@ def tasks_text(found: Mapping[str, Any] | None) -> str:
             "",
         ]
         lines += [
-            "| method | widest seam | median seam | widest elsewhere | drift, CIEDE2000 |",
-            "|---|---|---|---|---|",
+            "| method | widest seam | median seam | widest elsewhere | median step, of 255 | drift, CIEDE2000 |",
+            "|---|---|---|---|---|---|",
         ]
         for method, row in minutes.items():
             columns = [
                 f"{row[name]:.2f}" if name in row else "no joins" for name in ("seam", "median_seam", "elsewhere")
             ]
-            lines.append(f"| {method} | {' | '.join(columns)} | {row['drift']:.2f} |")
+            lines.append(f"| {method} | {' | '.join(columns)} | {row['median_step']:.2f} | {row['drift']:.2f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -152,7 +152,8 @@ class Tasks:
         return identity([self._film("i2v", one, Given(image=one.film[0]), prompt) for prompt in prompts])
 
     def minute(self, method: str, one: Source) -> dict[str, float]:
-        """A minute by one method: its seams in median steps, the widest step elsewhere, the drift in CIEDE2000."""
+        """A minute by one method: its seams and the widest step elsewhere, in median steps; that step in grey levels; the
+        drift in CIEDE2000."""
         task = "loop" if method == "co_denoise" else "t2v"
         clip = clip_of(self.pipeline, task, SIDE, SIDE, MINUTE)
         window = int(self.pipeline.facts["long"]["window_frames"])
@@ -164,7 +165,7 @@ class Tasks:
         stride = clip.stride
         plan = plan_pieces(method, clip.groups - int(sampled.ring), (window - 1) // stride + 1, closed=sampled.ring)
         joins = [join for join in plan.joins(stride) if 1 <= join < len(film)]
-        found = {"drift": drift(film, self.pipeline.facts["fps"])}
+        found = {"drift": drift(film, self.pipeline.facts["fps"]), "median_step": float(np.median(steps(film)))}
         if not joins:
             return found
         across, elsewhere = seams(film, joins), seams(film, sorted({*range(1, len(film))} - {*joins}))
