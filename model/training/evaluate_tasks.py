@@ -152,8 +152,8 @@ class Tasks:
         return identity([self._film("i2v", one, Given(image=one.film[0]), prompt) for prompt in prompts])
 
     def minute(self, method: str, one: Source) -> dict[str, float]:
-        """A minute by one method: its seams and the widest step elsewhere in median steps, that step in grey levels, and
-        the drift in CIEDE2000."""
+        """A minute by one method: its seams and the widest step elsewhere in median steps, that step in grey levels,
+        and the drift in CIEDE2000."""
         task = "loop" if method == "co_denoise" else "t2v"
         clip = clip_of(self.pipeline, task, SIDE, SIDE, MINUTE)
         window = int(self.pipeline.facts["long"]["window_frames"])
