@@ -119,6 +119,7 @@ def _joins(order: Order, spec: JobSpec) -> tuple[int, ...]:
     latents, window = ((int(order[name]) - 1) // stride + 1 for name in ("render_frames", "window_frames"))
     task = order["task"]
     plan = plan_pieces(
-        order["long_method"], latents, window, backward=task == "extend_back", closed=task == "loop"
+        order["long_method"], latents, window,
+        backward=task == "extend_back", closed=task == "loop", frame_stride=stride,
     )  # fmt: skip
     return tuple(join for join in plan.joins(stride) if join < int(order["frames"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from catalogs import grid
 from catalogs.cost import take_gpu_s
 
 METHODS = ("hierarchical", "overlap", "co_denoise")
+KEYS_APART, STEADY = 3, 0.5  # as in `model.long.planning`, which needs torch's package; a test holds them together
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,7 @@ def long_gpu_s(
     stride = facts["frame_stride"]
     latents = (cut.render_frames - 1) // stride + 1
     window = np.maximum((cut.window - 1) // stride + 1, 2)
-    # Keys divide the way until a gap fits into a window. From the middle of one gap to the middle of the next a joint
-    # is made; next to one another, keys need none.
-    gaps = np.minimum((window - 1) * -(-(latents - 1) // (window - 1) ** 2), latents - 1)
-    apart = -(-(latents - 1) // np.maximum(gaps, 1))
-    between = gaps + np.where(apart > 1, gaps - 1, 0)
     full = {
-        "hierarchical": 1 + 2 * np.maximum(gaps + 1 - window, 0) / window,
         "overlap": 1 + -(-(latents - window) // (window - np.maximum(window // 3, 1))),
         "co_denoise": 1 + -(-(latents - window) // (window - window // 2)),
     }
@@ -120,4 +115,46 @@ def long_gpu_s(
     for method, many in full.items():
         windows = np.where(np.asarray(pc.equal(cut.method, method).fill_null(False)), many, windows)
     keyed = np.asarray(pc.equal(cut.method, "hierarchical").fill_null(False))
-    return windows * cost(cut.window) + np.where(keyed, between, 0) * cost(apart * stride + 1)
+    keys = _keys(latents, window, stride)
+    between = keys.whole * cost(cut.window) + keys.parts * cost(np.rint(keys.part).astype(int) * stride + 1)
+    return np.where(keyed, cost(cut.window) + keys.strength * between, windows * cost(cut.window))
+
+
+class _Keys(NamedTuple):
+    """What a hierarchical clip takes besides its first window; arrays are (n,).
+
+    Attributes:
+        whole: windows of keys between keys.
+        parts, part: windows of gaps and joints, and the latents of one less its first.
+        strength: share of the steps that all of them do.
+    """
+
+    whole: np.ndarray
+    parts: np.ndarray
+    part: np.ndarray
+    strength: np.ndarray
+
+
+def _keys(latents: np.ndarray, window: np.ndarray, stride: int) -> _Keys:
+    """As `model.long.planning` cuts a clip, in means: without each one's rounding."""
+    way, span = np.maximum(latents - 1, 1), window - 1
+
+    def gaps(way: np.ndarray) -> np.ndarray:
+        """From key to key on a way."""
+        frames, fit = stride * span, -(-way // span)
+        roomy, close = np.ones(len(way)), frames
+        for parts in range(int(frames.max()), 0, -1):
+            even = frames % parts == 0
+            close = np.where(even & (parts >= fit), parts, close)
+            roomy = np.where(even & (parts * KEYS_APART <= way), np.maximum(roomy, parts), roomy)
+        return np.minimum(np.where(roomy >= fit, roomy, close), way)
+
+    many, whole = gaps(way), np.zeros(len(way))
+    while (far := way / many > span).any():
+        whole = np.where(far, whole + many, whole)
+        many = np.where(far, many * gaps(np.rint(way / many)), many)
+    apart = way / many
+    held = np.maximum(np.floor(span / apart), 1)  # gaps that one window holds
+    slower = np.maximum(way / span, 2)
+    strength = np.maximum(STEADY, 1 - (1 - STEADY) * np.log2(slower / 2) / 2)
+    return _Keys(whole, (2 * many - 1) / held, held * apart, strength)

@@ -1,13 +1,12 @@
-"""Keys of a long clip as pictures that stand still.
+"""Keys of a long clip: frames of a short one, each made to stand still.
 
-A model that is shown the keys' places in a row makes them as if they followed one another: each of them is a group of
-frames in which things go as far as they will go until the next key, a minute's way in a second. Left as they are,
-things would stand still in the gaps and dart in the keys. So of each key one picture is kept, the middle one of its
-group, for as long as the group lasts.
+The keys of a minute are one clip of the model's own length, told at the model's own pace, whose frames are spread over
+the minute. A frame becomes a latent by being shown for as long as a latent lasts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,24 +17,15 @@ if TYPE_CHECKING:
     from model.pipeline import Pipeline
 
 
-def held(pipeline: Pipeline, window: Tensor, places: list[int]) -> Tensor:
-    """Latents (1, c, places, h, w) of a window (1, c, t, h, w), each of the picture in its middle.
-
-    The window's first latent is one picture, which stands as it is.
+def held(pipeline: Pipeline, window: Tensor, pictures: Sequence[int]) -> Tensor:
+    """Latents (1, c, pictures, h, w), each of one frame of a window (1, c, t, h, w) that stands still.
 
     Args:
-        places: of the window.
+        pictures: frames of the window, from 0.
 
     Raises:
         NonFinite: as `Pipeline.decode`.
     """
-    stride = pipeline.folder.frame_stride
     frames = pipeline.decode(window).astype(np.uint8)
-    stands = []
-    for place in places:
-        if place == 0:
-            stands.append(window[:, :, :1])
-            continue
-        middle = frames[1 + (place - 1) * stride + stride // 2]
-        stands.append(pipeline.encode(np.repeat(middle[None], 1 + stride, axis=0))[:, :, 1:])
-    return torch.cat([latent.to(window) for latent in stands], dim=2)
+    shown = (np.repeat(frames[picture][None], 1 + pipeline.folder.frame_stride, axis=0) for picture in pictures)
+    return torch.cat([pipeline.encode(still)[:, :, 1:].to(window) for still in shown], dim=2)

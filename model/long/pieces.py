@@ -22,10 +22,11 @@ class Piece:
     Attributes:
         id: its name in the plan, and of the object that keeps it.
         positions: latents of the clip that its window holds, in the window's order.
-        makes: those of them that it makes; the others are known from `needs`.
+        makes: latents of the clip that it makes: those of its window that are not known from `needs`, or keys.
         needs: ids of pieces that must be there before.
         steps: sampling steps (first, end) that it does of the whole walk, or None for all of them.
-        held: what it makes is made to stand still: one moment of a longer way (`model.long.held`).
+        pictures: for keys, the frame of its window that stands at each latent of `makes` (`model.long.held`).
+        strength: share of the noise to start from; below 1, sampling starts from the noised way between what is known.
     """
 
     id: str
@@ -33,11 +34,14 @@ class Piece:
     makes: tuple[int, ...]
     needs: tuple[str, ...] = ()
     steps: tuple[int, int] | None = None
-    held: bool = False
+    pictures: tuple[int, ...] = ()
+    strength: float = 1.0
 
     @property
     def known(self) -> tuple[int, ...]:
         """Positions that it takes from the pieces before."""
+        if self.pictures:
+            return (self.positions[0], self.positions[-1]) if self.needs else ()
         made = set(self.makes)
         return tuple(position for position in self.positions if position not in made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -10,12 +11,23 @@ from model.long.pieces import METHODS, LongPlan, Piece
 
 LEAST_WINDOW = 3
 """Latents of the smallest window: two that are known, and one between them."""
+KEYS_APART = 3
+"""Latents from one key to the next, at least, where the clip leaves a choice: two that lie between them."""
+STEADY = 0.5
+"""Strength of what lies between two keys in a film that goes at an eighth of the model's own pace, or slower."""
 SEGMENT_STEPS = 5
 """Sampling steps of one piece of `co_denoise`: what a lost gang costs there."""
 
 
 def plan_pieces(
-    method: str, latents: int, window: int, *, steps: int = 1, backward: bool = False, closed: bool = False
+    method: str,
+    latents: int,
+    window: int,
+    *,
+    steps: int = 1,
+    backward: bool = False,
+    closed: bool = False,
+    frame_stride: int = 4,
 ) -> LongPlan:
     """The pieces of a clip of `latents` latents with windows of at most `window`.
 
@@ -26,6 +38,7 @@ def plan_pieces(
         steps: sampling steps of a whole walk.
         backward: `overlap` begins at the end of the clip, because that is what is known.
         closed: `co_denoise` closes the clip to a ring, in which the latents 0 and `latents` - 1 are the same.
+        frame_stride: frames of one latent.
 
     Raises:
         InputError: an unknown method, or a window too small to be moved along.
@@ -40,7 +53,7 @@ def plan_pieces(
     if window < LEAST_WINDOW:
         raise InputError(f"a window of {window} latents is too small for a long clip; at least {LEAST_WINDOW}")
     if method == "hierarchical":
-        return LongPlan(method, latents, window, tuple(_hierarchy(latents, window)))
+        return LongPlan(method, latents, window, tuple(_hierarchy(latents, window, frame_stride)))
     if method == "overlap":
         return LongPlan(method, latents, window, tuple(_overlapping(latents, window, backward)))
     windows = tuple(_ring(latents, window) if closed else _row(latents, window))
@@ -58,41 +71,79 @@ def _spread(first: int, last: int, parts: int) -> list[int]:
     return [first + (2 * part * (last - first) + parts) // (2 * parts) for part in range(parts + 1)]
 
 
-def _hierarchy(latents: int, window: int) -> Iterator[Piece]:
-    """Keys over the whole clip in one window; keys between keys until the gaps fit; the gaps; then the keys' joints.
+def _keys(first: int, last: int, window: int, frame_stride: int) -> tuple[list[int], list[int]]:
+    """Keys from `first` to `last`, and for each the frame of one window that is shown there.
+
+    As many as leave room between them, or as the gaps need to fit into a window; always at even steps through the
+    frames, since a step of one frame here and of two there would be a film that goes twice as fast there.
+    """
+    way, frames = last - first, frame_stride * (window - 1)
+    even = [parts for parts in range(1, frames + 1) if frames % parts == 0]
+    fit = -(-way // (window - 1))
+    parts = max(parts for parts in even if parts == 1 or KEYS_APART * parts <= way)
+    if parts < fit:
+        parts = min([number for number in even if number >= fit], default=frames)
+    parts = min(parts, way)
+    return _spread(first, last, parts), _spread(0, frames, parts)
+
+
+def _strength(latents: int, window: int) -> float:
+    """Strength of gaps and joints: 1 in a film of half the model's own pace, `STEADY` in one of an eighth and less.
+
+    The slower a film, the closer its keys, and the closer is the truth to the straight way from one to the next. From
+    pure noise a model places what hardly moves anew in every latent, a few pixels to and fro.
+    """
+    slower = (latents - 1) / (window - 1)
+    return min(1.0, max(STEADY, 1.0 - (1.0 - STEADY) * math.log2(slower / 2) / 2))
+
+
+def _hierarchy(latents: int, window: int, frame_stride: int) -> Iterator[Piece]:
+    """Keys, of one window over the whole clip; keys between keys until the gaps fit; the gaps; and then joints.
 
     A key stands still, so that things would halt there: a joint makes it anew together with what lies around it, from
-    the middle of one gap to the middle of the next. Between keys that follow one another at once there is nothing to
-    join.
+    the middle of one gap to the middle of the next.
     """
+    strength = _strength(latents, window)
     maker: dict[int, str] = {}
-    gaps: list[Piece] = []
-    top = _spread(0, latents - 1, window - 1)
-    pieces = [Piece("keys", tuple(top), tuple(top), held=True)]
-    maker.update(dict.fromkeys(top, "keys"))
-    waiting = list(pairwise(top))
+    waiting = [(0, latents - 1)]
     while waiting:
         first, last = waiting.pop(0)
-        needs = tuple(dict.fromkeys((maker[first], maker[last])))
-        if last - first <= window - 1:
-            inside = tuple(range(first + 1, last))
-            if inside:
-                gaps.append(Piece(f"gap-{first:05d}", (first, *inside, last), inside, needs))
-            continue
-        keys = _spread(first, last, min(window - 1, -(-(last - first) // (window - 1))))
-        name = f"keys-{first:05d}-{last:05d}"
-        pieces.append(Piece(name, tuple(keys), tuple(keys[1:-1]), needs, held=True))
-        maker.update(dict.fromkeys(keys[1:-1], name))
-        waiting += pairwise(keys)
-    gaps.sort(key=lambda gap: gap.positions)
-    yield from pieces
-    yield from gaps
-    filler = {position: gap.id for gap in gaps for position in gap.makes} | maker
-    for before, key, after in zip(*(sorted(maker)[shift:] for shift in range(3)), strict=False):
-        if min(key - before, after - key) > 1:
-            first, last = (before + key) // 2, (key + after) // 2
-            needs = tuple(dict.fromkeys((filler[first], filler[last])))
-            yield Piece(f"joint-{key:05d}", tuple(range(first, last + 1)), tuple(range(first + 1, last)), needs)
+        keys, pictures = _keys(first, last, window, frame_stride)
+        slots = tuple(_spread(first, last, window - 1))
+        if not maker:
+            piece = Piece("keys", slots, tuple(keys), pictures=tuple(pictures))
+        else:
+            needs = tuple(dict.fromkeys((maker[first], maker[last])))
+            name = f"keys-{first:05d}-{last:05d}"
+            piece = Piece(name, slots, tuple(keys[1:-1]), needs, pictures=tuple(pictures[1:-1]), strength=strength)
+        yield piece
+        maker |= dict.fromkeys(piece.makes, piece.id)
+        waiting += [(before, after) for before, after in pairwise(keys) if after - before > window - 1]
+    keys = sorted(maker)
+    yield from _between("gap", keys, window, strength, maker)
+    middles = [(before + after) // 2 for before, after in pairwise(keys) if after - before > 1]
+    yield from _between("joint", middles, window, strength, maker)
+
+
+def _between(kind: str, known: Sequence[int], window: int, strength: float, maker: dict[int, str]) -> Iterator[Piece]:
+    """What lies between latents that are known, as many of them as fit into a window at a time.
+
+    Args:
+        maker: of each latent that was made, the piece; told of those that are made here.
+    """
+    at, marks = 0, set(known)
+    while at < len(known) - 1:
+        end = at + 1
+        while end + 1 < len(known) and known[end + 1] - known[at] < window:
+            end += 1
+        span = tuple(range(known[at], known[end] + 1))
+        inside = tuple(position for position in span if position not in marks)
+        if inside and len(span) <= window:
+            needs = tuple(dict.fromkeys(maker[position] for position in known[at : end + 1]))
+            piece = Piece(f"{kind}-{known[at]:05d}", span, inside, needs, strength=strength)
+            yield piece
+            maker |= dict.fromkeys(inside, piece.id)
+        at = end
 
 
 def _overlapping(latents: int, window: int, backward: bool) -> Iterator[Piece]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
+from model.denoising import impose
 from model.gang import OnStep, end_step, share, together
 from model.long.held import held
 from model.long.pieces import LongPlan, Piece
@@ -19,6 +19,7 @@ from model.long.windows import assemble, averaged, condition_of, known_whole, ri
 from model.velocity import Form
 
 if TYPE_CHECKING:
+    from model.condition import Condition
     from model.pipeline import Begun, Pipeline
 
 
@@ -89,7 +90,7 @@ def denoise_long(
     with together(take.get("group")):
         begun = pipeline.begin(prompt, **take)
         frames = pipeline.facts["frames"] if long.window_frames is None else long.window_frames
-        walked = len(begun.denoiser.start(1.0 if begun.condition is None else begun.condition.strength))
+        walked = len(begun.denoiser.start(_strength_of(begun)))
         plan = plan_pieces(
             long.method,
             begun.noise.shape[2],
@@ -97,13 +98,18 @@ def denoise_long(
             steps=walked,
             backward=backward,
             closed=closed,
+            frame_stride=pipeline.folder.frame_stride,
         )
-        work = _Work(pipeline, begun, plan, int(take.get("seed", 0)), walked, long.keeper, on_step)
+        work = _Work(pipeline, begun, plan, int(take.get("seed", 0)), long.keeper, on_step)
         if long.helper is None:
             work.finish()
             return work.clip()
         work.help(long.helper)
         return None
+
+
+def _strength_of(begun: Begun) -> float:
+    return 1.0 if begun.condition is None else begun.condition.strength
 
 
 def _size(pipeline: Pipeline, latents: Tensor) -> tuple[int, int]:
@@ -120,18 +126,18 @@ class _Work:
         begun: Begun,
         plan: LongPlan,
         seed: int,
-        walked: int,
         keeper: Keeper | None,
         on_step: OnStep | None,
     ) -> None:
         self.plan, self.made, self._pipeline = plan, dict[str, Tensor](), pipeline
         self._denoiser, self._condition, self._seed = begun.denoiser, begun.condition, seed
+        self._strength = _strength_of(begun)
         self._noise, self._keeper, self._on_step = begun.noise, keeper, on_step
         if plan.closed:
             self._noise = self._noise.clone()
             self._noise[:, :, 0] = self._noise[:, :, -1]  # one latent, seen from both sides
         self._whole = known_whole(begun.condition)
-        self._units = {piece.id: self._units_of(piece, walked) for piece in plan.pieces}
+        self._units = {piece.id: self._units_of(piece) for piece in plan.pieces}
         self._before = 0  # units of the pieces that are done
 
     def finish(self) -> None:
@@ -161,19 +167,25 @@ class _Work:
         """The whole clip, of all pieces."""
         latents = assemble(self.plan, self.made)
         condition = self._condition
-        if condition is not None and (condition.imposed or self._denoiser.form is not Form.CHANNELS):
+        if condition is not None and self._puts_back:
             at = sorted(self._whole)
             latents[:, :, at] = condition.truth[:, :, at]
         if self.plan.closed:
             latents[:, :, 0] = latents[:, :, -1]
         return latents
 
-    def _units_of(self, piece: Piece, walked: int) -> int:
+    def _units_of(self, piece: Piece) -> int:
+        """Windows that go through the transformer for it."""
         if self._nothing_to_make(piece):
             return 0
-        if piece.steps is None:
-            return walked
-        return (piece.steps[1] - piece.steps[0]) * max(1, len(self.plan.windows))
+        if piece.steps is not None:
+            return (piece.steps[1] - piece.steps[0]) * max(1, len(self.plan.windows))
+        return len(self._denoiser.start(self._strength if self._strength < 1.0 else self._share_of(piece)))
+
+    def _share_of(self, piece: Piece) -> float:
+        """The share of the noise that a piece starts from by the plan: of whole steps, at least one."""
+        steps = self._denoiser.steps
+        return min(1.0, (max(1, round(piece.strength * steps)) + 0.5) / steps)
 
     def _nothing_to_make(self, piece: Piece) -> bool:
         return piece.steps is None and self._whole.issuperset(piece.makes)
@@ -219,34 +231,43 @@ class _Work:
             return self._make_together(piece, generator)
         latents = self._denoiser.run(
             self._noise[:, :, list(piece.positions)],
-            condition_of(self.plan, piece, self.made, self._condition),
+            self._condition_of(piece),
             generator=generator,
             on_step=None if self._on_step is None else lambda done, _: self._tell(done),
         )
-        if piece.held:
-            latents = self._standing(piece, latents)
+        if piece.pictures:
+            return self._keys(piece, latents)
         return latents[:, :, [piece.positions.index(position) for position in piece.makes]]
 
-    def _standing(self, piece: Piece, latents: Tensor) -> Tensor:
-        """The latents of a piece's window, those that it makes held, but for what the take is given of them."""
-        given = set[int]()
-        if self._condition is not None:
-            touched = rearrange(self._condition.known, "1 1 t h w -> t (h w)").amax(dim=1) > 0
-            given.update(torch.nonzero(touched).flatten().tolist())
-        places = [piece.positions.index(position) for position in piece.makes if position not in given]
-        if not places:
-            return latents
-        stands = share(self._denoiser.group, lambda: held(self._pipeline, latents, places).cpu())
-        latents = latents.clone()
-        latents[:, :, places] = stands.to(latents)
-        return latents
+    def _condition_of(self, piece: Piece) -> Condition | None:
+        first: Tensor | None = None
+        if piece.strength < 1.0 and piece.positions[0] == 0:
+            first = self._stand(self.made[self.plan.source(piece, 0)][:, :, :1], (0,))
+        return condition_of(
+            self.plan, piece, self.made, self._condition, strength=self._share_of(piece), first=first
+        )  # fmt: skip
+
+    def _stand(self, window: Tensor, pictures: Sequence[int]) -> Tensor:
+        """Pictures of a window as latents, on every rank; see `held`."""
+        stand: Tensor = share(self._denoiser.group, lambda: held(self._pipeline, window, pictures).cpu())
+        return stand.to(window)
+
+    def _keys(self, piece: Piece, window: Tensor) -> Tensor:
+        """The keys that a piece makes: pictures of its window, but for what the take is given of them."""
+        stand = self._stand(window, piece.pictures)
+        if piece.makes[0] == 0:  # the clip's first latent is one frame, here as there
+            stand[:, :, 0] = window[:, :, 0]
+        condition, at = self._condition, list(piece.makes)
+        if condition is None or not self._puts_back:
+            return stand
+        return impose(stand, condition.truth[:, :, at], condition.known[:, :, at])
 
     def _make_together(self, piece: Piece, generator: torch.Generator) -> Tensor:
         """Some steps of all windows."""
         assert piece.steps is not None
         first, end = piece.steps
         denoiser, condition = self._denoiser, self._condition
-        walk = denoiser.start(1.0 if condition is None else condition.strength, first=first)
+        walk = denoiser.start(self._strength, first=first)
         latents = self.made[piece.needs[0]] if piece.needs else denoiser.first_latents(walk, self._noise, condition)
         windows = self.plan.windows or (piece.positions,)
         done = 0
@@ -269,6 +290,11 @@ class _Work:
     def _tell(self, done: int = 0) -> None:
         if self._on_step is not None:
             self._on_step(self._before + done, sum(self._units.values()))
+
+    @property
+    def _puts_back(self) -> bool:
+        """Whether known latents are put back into what is made; a checkpoint with channels for them goes without."""
+        return self._condition is not None and (self._condition.imposed or self._denoiser.form is not Form.CHANNELS)
 
     @property
     def _rank(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from einops import rearrange
@@ -27,13 +28,23 @@ def cut(condition: Condition | None, positions: Sequence[int]) -> Condition | No
 
 
 def condition_of(
-    plan: LongPlan, piece: Piece, made: Mapping[str, Tensor], condition: Condition | None
+    plan: LongPlan,
+    piece: Piece,
+    made: Mapping[str, Tensor],
+    condition: Condition | None,
+    *,
+    strength: float = 1.0,
+    first: Tensor | None = None,
 ) -> Condition | None:
     """What a piece knows: the take's own condition, and the latents of the pieces that it needs.
 
     Args:
         made: by piece id, (1, c, makes, h, w).
         condition: of the whole clip.
+        strength: share of the noise that the piece starts from; below 1, it starts from the noised way between the
+            latents that it knows, but for what the take's own condition says. That one's strength comes first.
+        first: (1, c, 1, h, w), from where that way begins, in place of the first latent: a clip's own is of one frame,
+            and nothing lies half-way between it and one of four.
     """
     window = cut(condition, piece.positions)
     if not piece.known:
@@ -43,15 +54,28 @@ def condition_of(
         grid = (len(piece.positions), *like.shape[3:])
         window = Condition(like.new_zeros(1, like.shape[1], *grid), like.new_zeros(1, 1, *grid))
     latents, mask, truth = window.latents.clone(), window.mask.clone(), window.truth.clone()
-    own = set(piece.makes)
-    for place, position in enumerate(piece.positions):
-        if position not in own:
-            source = plan.source(piece, position)
-            latents[:, :, place] = made[source][:, :, plan.by_id[source].makes.index(position)]
-            truth[:, :, place] = latents[:, :, place]
-            mask[:, :, place] = 1.0
+    for position in piece.known:
+        place, source = piece.positions.index(position), plan.source(piece, position)
+        latents[:, :, place] = made[source][:, :, plan.by_id[source].makes.index(position)]
+        truth[:, :, place] = latents[:, :, place]
+        mask[:, :, place] = 1.0
+    if strength < 1.0 and window.strength == 1.0:
+        ends = truth if first is None else torch.cat([first, truth[:, :, 1:]], dim=2)
+        way = _way(ends, [piece.positions.index(position) for position in piece.known])
+        truth = torch.where(mask.amax(dim=1, keepdim=True) > 0, truth, way)
+        return replace(window, latents=latents, mask=mask, original=truth, imposed=True, strength=strength)
     original = None if window.original is None else truth
     return replace(window, latents=latents, mask=mask, original=original, imposed=True)
+
+
+def _way(latents: Tensor, known: Sequence[int]) -> Tensor:
+    """Latents (1, c, t, h, w) that go straight from each known one to the next, from the first to the last of them."""
+    way = latents.clone()
+    for before, after in pairwise(known):
+        share = torch.linspace(0, 1, after - before + 1, device=way.device)
+        span = rearrange(share, "t -> 1 1 t 1 1")
+        way[:, :, before : after + 1] = torch.lerp(latents[:, :, [before]], latents[:, :, [after]], span)
+    return way
 
 
 def known_whole(condition: Condition | None) -> frozenset[int]:

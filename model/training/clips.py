@@ -22,6 +22,7 @@ from model.training.latents import CLIP, SLOW, STILL, finished, read_part
 CUT_SHARE = 0.15  # of the batches: a clip that begins in the midst, as the later windows of a long one do
 CUTS = {5: 3, 9: 5}  # latent frames of a clip -> of such a cut: few shapes, each of which a GPU has to be prepared for
 SLOW_WINDOWS = (9, 9, 5, 3)  # latent frames of a slow clip's window, one of them at random
+FILM_STARTS = 0.3  # of the batches of slow clips, of which any latent may be the first, that of one frame too
 EMPTY_CAPTION_SHARE = 0.1
 DENSE_SHARE = 0.6  # of the captions; the others leave out or reword a part
 LENGTH = 40  # of a caption in tokens; the longest today has 30
@@ -118,11 +119,11 @@ class Clips:
         return self._part_of(rng, shelf, first, frames, count)
 
     def sample_slow(self, rng: np.random.Generator, tokens: int) -> Batch:
-        """Windows of slow clips, none of which begins with a clip's first latent: so are those of a long film."""
+        """Windows of slow clips, few of which begin with a clip's first latent: so are those of a long film."""
         shelf = list(self.slow.values())[int(rng.integers(len(self.slow)))]
         _, _, frames, height, width = shelf.latents.shape
         window = min(int(rng.choice(SLOW_WINDOWS)), frames - 1)
-        first = int(rng.integers(1, frames - window + 1))
+        first = int(rng.integers(0 if rng.random() < FILM_STARTS else 1, frames - window + 1))
         return self._part_of(rng, shelf, first, window, max(2, tokens // (window * height * width // 4)))
 
     def _part_of(self, rng: np.random.Generator, shelf: Shelf, first: int, frames: int, count: int) -> Batch:

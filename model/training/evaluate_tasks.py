@@ -163,7 +163,13 @@ class Tasks:
         )  # fmt: skip
         film = decode(self.pipeline, sampled, task, clip).astype(np.uint8)
         stride = clip.stride
-        plan = plan_pieces(method, clip.groups - int(sampled.ring), (window - 1) // stride + 1, closed=sampled.ring)
+        plan = plan_pieces(
+            method,
+            clip.groups - int(sampled.ring),
+            (window - 1) // stride + 1,
+            closed=sampled.ring,
+            frame_stride=stride,
+        )
         joins = [join for join in plan.joins(stride) if 1 <= join < len(film)]
         found = {"drift": drift(film, self.pipeline.facts["fps"]), "median_step": float(np.median(steps(film)))}
         if not joins:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 Grid = tuple[int, int, int]
 ONE_GIVING = 32  # clips of a batch that share one mask, at most
+KEYS_SHARE = 0.6  # of the batches of slow clips: some of what lies between the ends is given as well
 THINGS_SHARE = 0.06  # of the batches of clips: what things cover is given, or all but that
 
 
@@ -32,10 +33,15 @@ def draw_masks(rng: np.random.Generator, grid: Grid, outline: Tensor) -> Tensor 
     return repeat(stacked, "m t h w -> (m n) t h w", n=ONE_GIVING)[: len(outline)].to(outline.device)
 
 
-def ends_given(count: int, grid: Grid) -> Tensor:
-    """A mask for each clip of a batch, (batch, frames, height, width): its first and last latent frames are given."""
+def keys_given(rng: np.random.Generator, count: int, grid: Grid) -> Tensor:
+    """A mask for a batch, (batch, frames, height, width): its first and last latent frames are given, and often keys.
+
+    So does a window of a long film look, in which every third or fourth latent is known.
+    """
     mask = torch.zeros(count, *grid)
     mask[:, 0] = mask[:, -1] = 1
+    if rng.random() < KEYS_SHARE:
+        mask[:, :: int(rng.integers(2, 5))] = 1
     return mask
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from model.training.caption_reader import CaptionReader, Captions, learn_to_read, reading_loss
 from model.training.checkpoint import load_checkpoint
 from model.training.clips import Clips
-from model.training.given import draw_masks, ends_given
+from model.training.given import draw_masks, keys_given
 from model.training.graphs import Graphed
 from model.training.hints import Hints, Truth
 from model.training.run import Run, ended
@@ -49,7 +49,7 @@ TEXT_LENGTH = 512  # Wan's: pads are zero states and take part in cross-attentio
 STILL_SHARES = (0.9, 0.1)
 # Of the batches of clips: slow ones, always with both ends given. Where nothing says how far things come, they move at
 # the world's pace.
-SLOW_SHARE = 0.15
+SLOW_SHARE = 0.3
 HINT_WEIGHTS = {
     "place": 0.2, "motion": 0.4, "looks": 1.0, "centre": 0.2, "ground": 0.3, "outline": 2.0, "tone": 1.0,
 }  # fmt: skip
@@ -177,7 +177,7 @@ def flow_loss(
     sigma = sample_times(noise_rng, batch, shift)
     noise = torch.randn(clean.shape, generator=noise_rng, device=device)
     grid = (clean.shape[2], clean.shape[3] // 2, clean.shape[4] // 2)
-    known = ends_given(batch, grid).to(device) if slow else draw_masks(rng, grid, shown.outline)
+    known = keys_given(rng, batch, grid).to(device) if slow else draw_masks(rng, grid, shown.outline)
     given = () if known is None else (known,)
     states, multiplicity = encode_text(model.text_encoder, shortened(words))
     total, figures = objective(clean, noise, sigma, states, multiplicity, named, told, *shown, *given)

@@ -1,7 +1,8 @@
-"""Keys of a long clip stand still: each is one picture for as long as its group of frames lasts."""
+"""Keys of a long clip are frames of a short one; in a slow clip what lies between them starts from the way there."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -20,51 +21,93 @@ from model.training.world import draw, sample_scene
 from tests.model.folders import build_folder
 
 
-def test_a_held_latent_shows_the_picture_in_its_middle() -> None:
+def test_a_held_latent_shows_one_frame_of_its_window() -> None:
     torch.set_num_threads(1)
     pipeline = Pipeline.from_pretrained("default")
     film = draw(sample_scene(np.random.default_rng(4), 128, 128, 9, shares={"physics": 1.0}))
     window = pipeline.encode(film)
     assert window.shape == (1, 16, 3, 16, 16)
-    stands = held(pipeline, window, [0, 2])
-    assert torch.equal(stands[:, :, 0], window[:, :, 0]), "one picture stands as it is"
+    stands = held(pipeline, window, [0, 6])
     before = pipeline.decode(window)
-    picture = pipeline.encode(before[7:8].astype(np.uint8))
-    shown = pipeline.decode(torch.cat([picture, stands[:, :, 1:]], dim=2))[1:].astype(int)
+    for place, frame in enumerate((0, 6)):
+        picture = pipeline.encode(before[frame : frame + 1].astype(np.uint8))
+        shown = pipeline.decode(torch.cat([picture, stands[:, :, [place]]], dim=2))[1:].astype(int)
+        distances = [np.abs(shown - other).mean() for other in before.astype(int)]
+        assert int(np.argmin(distances)) == frame
+        assert np.abs(np.diff(shown, axis=0)).mean() < 0.2 * np.abs(np.diff(before[5:].astype(int), axis=0)).mean()
 
-    def steps(frames: Any) -> float:
-        return float(np.abs(np.diff(frames.astype(int), axis=0)).mean())
 
-    assert steps(shown) < 0.2 * steps(before[5:])
-    distances = [np.abs(shown - before[5 + place]).mean() for place in range(4)]
-    assert int(np.argmin(distances)) == 2, "of the group's four frames, the one after its middle"
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Condition | None, Tensor]]:
+    """Of every window that is walked: its noise, what is known of it, and what came of it."""
+    seen: list[tuple[Tensor, Condition | None, Tensor]] = []
+    real = Denoiser.run
+
+    def run(self: Denoiser, noise: Tensor, condition: Condition | None, **options: Any) -> Tensor:
+        made = real(self, noise, condition, **options)
+        seen.append((noise, condition, made))
+        return made
+
+    monkeypatch.setattr(Denoiser, "run", run)
+    return seen
+
+
+def pipeline_of(tmp_path: Path) -> Pipeline:
+    return Pipeline.from_pretrained(build_folder(tmp_path, "ti2v"), autoencoder_dtype="float32")
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_keys_are_held_but_for_what_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
-    pipeline = Pipeline.from_pretrained(build_folder(tmp_path, "ti2v"), autoencoder_dtype="float32")
+def test_keys_are_held_but_for_what_is_given(tmp_path: Path, walks: Any, given: bool) -> None:
+    pipeline = pipeline_of(tmp_path)
     take: dict[str, Any] = {"width": 32, "height": 32, "frames": 45, "seed": 3, "steps": 2}
     if given:
         picture = np.full((32, 32, 3), 90, np.uint8)
         told = pipeline.condition("flf2v", Given(image=picture, last=picture[None]), Clip(32, 32, 45, 45, 4))
         assert told is not None
         take["condition"] = told.condition
-    known: list[Tensor | None] = []
-    made: list[Tensor] = []
-    real = Denoiser.run
-
-    def run(self: Denoiser, noise: Tensor, condition: Condition | None, **options: Any) -> Tensor:
-        known.append(None if condition is None else condition.latents)
-        made.append(real(self, noise, condition, **options))
-        return made[-1]
-
-    monkeypatch.setattr(Denoiser, "run", run)
     assert denoise_long(pipeline, "a red circle .", Long("hierarchical", 17), **take) is not None
     plan = plan_pieces("hierarchical", 12, 5)
-    assert [piece.id for piece in plan.pieces[:5]] == ["keys", "gap-00000", "gap-00003", "gap-00006", "gap-00008"]
-    keys, first, last = made[0], known[1], known[4]
-    assert first is not None and last is not None
-    assert torch.equal(first[:, :, -1:], held(pipeline, keys, [1])), "a gap is told of the key as it is held"
-    assert not torch.equal(first[:, :, -1], keys[:, :, 1])
-    assert torch.equal(first[:, :, 0], keys[:, :, 0])
-    assert torch.equal(last[:, :, -1:], keys[:, :, -1:] if given else held(pipeline, keys, [4]))
+    assert [piece.id for piece in plan.pieces[:4]] == ["keys", "gap-00000", "gap-00003", "gap-00006"]
+    assert plan.pieces[0].makes == (0, 3, 6, 8, 11) and plan.pieces[0].pictures == (0, 4, 8, 12, 16)
+    (_, _, keys), (_, first, _), *_, (_, last, _) = walks[:5]
+    assert torch.equal(first.latents[:, :, -1:], held(pipeline, keys, [4])), "a gap is told of the key as it is held"
+    assert torch.equal(first.latents[:, :, 0], keys[:, :, 0]), "the clip's first latent is one frame"
+    assert torch.equal(last.latents[:, :, -1:], keys[:, :, -1:] if given else held(pipeline, keys, [16]))
+
+
+def test_a_slow_gap_starts_from_the_way_between_its_keys(tmp_path: Path, walks: Any) -> None:
+    pipeline = pipeline_of(tmp_path)
+    take: dict[str, Any] = {"width": 32, "height": 32, "frames": 93, "seed": 3, "steps": 8}
+    assert denoise_long(pipeline, "a red circle .", Long("hierarchical", 9), **take) is not None
+    plan = plan_pieces("hierarchical", 24, 3)
+    assert plan.pieces[0].strength == 1.0 and plan.pieces[1].strength == 0.5
+    (_, alone, keys), *rest = walks
+    assert alone is None
+    for piece, (noise, condition, _) in zip(plan.pieces[1:], rest, strict=True):
+        assert noise.shape[2] == len(piece.positions)
+        assert int(8 * condition.strength) == 4, "half of the steps"
+        places = [piece.positions.index(position) for position in piece.known]
+        for before, after in itertools.pairwise(places):
+            left, right = condition.truth[:, :, before], condition.truth[:, :, after]
+            if piece.positions[before] == 0:
+                left = held(pipeline, keys[:, :, :1], [0])[:, :, 0]
+                assert not torch.equal(left, condition.truth[:, :, 0]), "what is known stays what it is"
+            for place in range(before + 1, after):
+                share = (place - before) / (after - before)
+                assert torch.allclose(condition.truth[:, :, place], (1 - share) * left + share * right, atol=1e-5)
+        known = condition.mask[0, 0, :, 0, 0]
+        assert [place for place, value in enumerate(known.tolist()) if value] == places
+
+
+def test_a_source_comes_before_the_way_between_keys(tmp_path: Path, walks: Any) -> None:
+    pipeline = pipeline_of(tmp_path)
+    source = torch.randn((1, 16, 24, 4, 4), generator=torch.Generator().manual_seed(1))
+    take: dict[str, Any] = {"width": 32, "height": 32, "frames": 93, "seed": 3, "steps": 8}
+    told = Condition.source(source, strength=0.25)
+    assert denoise_long(pipeline, "clay .", Long("hierarchical", 9), condition=told, **take) is not None
+    plan = plan_pieces("hierarchical", 24, 3)
+    for piece, (_, condition, _) in zip(plan.pieces, walks, strict=True):
+        assert condition.strength == 0.25
+        unknown = [position for position in piece.positions if position not in piece.known]
+        places = [piece.positions.index(position) for position in unknown]
+        assert torch.equal(condition.truth[:, :, places], source[:, :, unknown]), piece.id

@@ -14,7 +14,7 @@ from model.facts import DEFAULT_FOLDER
 from model.training import captions
 from model.training.clips import Clips
 from model.training.crops import Crops, as_video, foreground
-from model.training.given import ONE_GIVING, draw_given, draw_masks, ends_given, things_given
+from model.training.given import ONE_GIVING, draw_given, draw_masks, keys_given, things_given
 from model.training.graphs import Graphed
 from model.training.known import WINDOW
 from model.training.latents import CLIP, REWORDINGS, SLOW, STILL, Drawn, Kind, Parts, as_share, read_part, write_part
@@ -164,7 +164,7 @@ def test_batches_are_stills_or_clips_as_asked_where_both_are_there(tmp_path: Pat
         assert frames in (5, 3) and batch.truth.centre.shape == (count, frames * 16, 2)
 
 
-def test_slow_clips_are_slow_and_seen_in_windows_that_do_not_begin_them(tmp_path: Path) -> None:
+def test_slow_clips_are_slow_and_seen_in_windows_few_of_which_begin_them(tmp_path: Path) -> None:
     drawn = make_part(tmp_path, SLOW, 0, frames=37)
     usual = make_drawn(tmp_path, CLIP, 0, frames=33)
 
@@ -176,18 +176,26 @@ def test_slow_clips_are_slow_and_seen_in_windows_that_do_not_begin_them(tmp_path
     assert {scene.fps for scene in drawn.scenes} == {8.0}, "what is known of their pace is in the usual measure"
     clips, rng = Clips(tmp_path, build_tokenizer()), np.random.default_rng(0)
     clips.refresh()
-    lengths = set()
-    for _ in range(20):
+    lengths, begun = set(), 0
+    for _ in range(40):
         batch = clips.sample_slow(rng, 640)
         frames = batch.clean.shape[2]
         lengths.add(frames)
         which = batch.clean[:, 0, 0, 0, 0].long()
         shown = batch.truth.looks.unflatten(1, (frames, 16))[:, :, -1]
         own = drawn.known.looks[which, :, 1] / 255
-        assert any(bool((own[:, first : first + frames] == shown).all()) for first in range(1, 11 - frames))
+        starts = [first for first in range(11 - frames) if bool((own[:, first : first + frames] == shown).all())]
+        assert starts
+        begun += starts == [0]
     assert lengths == {9, 5, 3}
-    mask = ends_given(2, (5, 4, 4))
-    assert mask[:, [0, -1]].all() and not mask[:, 1:-1].any()
+    assert 0 < begun < 20
+
+
+def test_of_slow_clips_the_ends_are_given_and_often_keys_between_them() -> None:
+    masks = [keys_given(np.random.default_rng(seed), 2, (9, 4, 4)) for seed in range(60)]
+    assert all(bool((mask == mask[:1, :, :1, :1]).all()) for mask in masks), "frames are given whole, and to all alike"
+    given = {tuple(torch.nonzero(mask[0, :, 0, 0]).flatten().tolist()) for mask in masks}
+    assert given == {(0, 8), (0, 2, 4, 6, 8), (0, 3, 6, 8), (0, 4, 8)}
 
 
 def test_a_batch_knows_of_each_clip_what_is_true_of_it(tmp_path: Path) -> None:
