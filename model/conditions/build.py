@@ -28,6 +28,7 @@ from model.conditions.spans import (
     partly_kept,
     tail_length,
 )
+from model.conditions.surround import is_background
 from model.errors import InputError
 from model.velocity import Form
 
@@ -68,11 +69,13 @@ class Told:
     Attributes:
         overlay: pixels of the source that are laid over the decoded frames, if any.
         given: frames that are given whole, if any; they are laid over where they came back badly.
+        background: whether it is the background of what is laid over that is made anew (`surround`).
     """
 
     condition: Condition
     overlay: Overlay | None = None
     given: GivenFrames | None = None
+    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,13 @@ def build(
     known = canvas.known
     if task == "v2v":
         known = np.zeros((clip.frames, 1, 1), bool)
+    background = task == "edit" and is_background(known)
     last_known = int(np.nonzero(known.any(axis=(1, 2)))[0].max(initial=0))
     latents = _encoded(autoencoder, canvas.film, None if sourced or form is Form.CHANNELS else last_known, clip)
     share = _shares(known, clip, autoencoder.spatial_stride).to(latents.device)
     if form is not Form.CHANNELS:
         mask = share.mean(dim=1, keepdim=True)
-        return Told(Condition(latents, mask, strength), canvas.overlay, _whole_frames(canvas, known))
+        return Told(Condition(latents, mask, strength), canvas.overlay, _whole_frames(canvas, known), background)
     grey = np.where(known[..., None], canvas.film, 0).astype(np.float32) / 127.5 - known[..., None]
     shown = autoencoder.encode(_tensor(grey))
     tokens = None
@@ -139,7 +143,8 @@ def build(
         original=latents,
         imposed=task not in ("i2v", "flf2v"),
     )
-    return Told(condition, canvas.overlay, _whole_frames(canvas, known) if condition.imposed else None)
+    whole = _whole_frames(canvas, known) if condition.imposed else None
+    return Told(condition, canvas.overlay, whole, background)
 
 
 def _whole_frames(canvas: _Canvas, known: Mask) -> GivenFrames | None:

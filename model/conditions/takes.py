@@ -14,6 +14,7 @@ from model.conditions.build import Given, Told
 from model.conditions.overlay import GivenFrames, Overlay
 from model.conditions.pixels import checked
 from model.conditions.spans import Clip, loop_frames
+from model.conditions.surround import AGAIN, drawn_in
 from model.errors import InputError
 from model.gang import share
 from model.long.planning import LEAST_WINDOW
@@ -75,7 +76,7 @@ def sample(
         draw_first: a loop whose first frame is not given: it is drawn as a still from the same words and seed.
         long: how a clip is made that is longer than the model's own.
         group, settings: as `Pipeline.denoise` takes them.
-        on_stage: called with "still" and "denoise", steps done and steps.
+        on_stage: called with "still", "denoise" and "surround", steps done and steps.
 
     Raises:
         InputError: also a `long` that is a method's name alone. NonFinite, PeerFailed: as `Pipeline.denoise`.
@@ -101,7 +102,10 @@ def sample(
         tell("denoise", step, total)
 
     if long is None:
-        return Sampled(pipeline.denoise(prompt, on_step=on_step, **settings), told)
+        made = pipeline.denoise(prompt, on_step=on_step, **settings)
+        if task == "edit":
+            made = _surrounded(pipeline, prompt, clip, made, told, settings, tell)
+        return Sampled(made, told)
     latents = denoise_long(
         pipeline, prompt, long, backward=task == "extend_back", closed=ring, on_step=on_step, **settings
     )
@@ -120,6 +124,37 @@ def _first_drawn(
 
     share(settings["group"], condition)
     return made[0] if made else None
+
+
+def _surrounded(
+    pipeline: Pipeline,
+    prompt: str,
+    clip: Clip,
+    latents: Tensor,
+    told: Told | None,
+    settings: dict[str, Any],
+    tell: OnStage,
+) -> Tensor:
+    """The latents of an edit, looked at once more where it has a new background; see `surround`."""
+    group, left = settings["group"], int(settings["steps"] * AGAIN)
+    again: list[Told] = []
+
+    def look() -> bool:
+        if told is None or told.overlay is None or not told.background or told.condition.strength <= AGAIN:
+            return False
+        stays = np.broadcast_to(told.overlay.keep, (clip.frames, clip.height, clip.width))
+        token = pipeline.folder.spatial_stride * max(pipeline.folder.patch[1:])
+        decoded = pipeline.decode(latents, on_latent=lambda *_: tell("surround", 0, left))
+        film = drawn_in(decoded, told.overlay.film, stays, token)
+        made = pipeline.condition("edit", Given(video=film, mask=~stays, strength=AGAIN), clip)
+        assert made is not None
+        again.append(made)
+        return True
+
+    if not left or not share(group, look):
+        return latents
+    settings = {**settings, "condition": again[0].condition if again else None}
+    return pipeline.denoise(prompt, on_step=lambda step, total: tell("surround", step, total), **settings)
 
 
 def decode(pipeline: Pipeline, sampled: Sampled, task: str, clip: Clip, *, on_latent: OnLatent | None = None) -> Frames:
