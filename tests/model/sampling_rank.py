@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch.distributed import PrefixStore
 
+from model.conditions.build import Given
+from model.conditions.takes import clip_of, sample
 from model.errors import InputError, PeerFailed
 from model.parallel import Layout, ParallelGroup, join_store
 from model.pipeline import Pipeline
@@ -50,6 +52,18 @@ def outcome(render: Callable[[], Any]) -> str:
     except (StoppedError, PeerFailed, InputError) as error:
         return f"{type(error).__name__}: {error}"
     return "done"
+
+
+def edited(pipeline: Pipeline, group: ParallelGroup | None, rank: int) -> np.ndarray:
+    """Latents of a new background behind a square: two looks, with the decoder between them on rank 0 alone."""
+    mask = np.ones((1, 96, 96), bool)
+    mask[:, 32:64, 32:64] = False
+    clip = clip_of(pipeline, "edit", 96, 96, 5)
+    source = np.random.default_rng(2).integers(0, 256, (5, 12, 12, 3)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    told = pipeline.condition("edit", Given(video=source, mask=mask), clip) if rank == 0 else None
+    made = sample(pipeline, "edit", TAKE["prompt"], clip, steps=5, told=told, seed=3, guidance_scale=3.0, group=group)
+    assert made.latents is not None
+    return made.latents.numpy()
 
 
 def main(rank: int, port: int, folder: Path, out: Path) -> None:
@@ -98,10 +112,12 @@ def main(rank: int, port: int, folder: Path, out: Path) -> None:
             # No guidance: both ranks do the same forward, and nothing is exchanged.
             unguided = {**take, "guidance_scale": 1.0}
             outcomes["unguided"] = outcome(lambda: frames.update(unguided=pipeline.denoise(**unguided).numpy()))
+            outcomes["edit"] = outcome(lambda: frames.update(edit=edited(pipeline, group, rank)))
 
     half = Pipeline.from_pretrained(folder, transformer_dtype="bfloat16", autoencoder_dtype="float32", parts=parts)
     if rank == 0:
         frames["bf16 single"] = half.decode(half.denoise(**TAKE, condition=condition), "uint16")
+        frames["single edit"] = edited(pipeline, None, rank)
         frames["single unguided"] = pipeline.denoise(**{**TAKE, "guidance_scale": 1.0}).numpy()
     for name in BF16_LAYOUTS:
         group = gang(name, "bf16")

@@ -54,6 +54,14 @@ def test_unguided_takes_need_no_exchange(rendered: Rendered) -> None:
     assert np.abs(rendered.frames["unguided"] - rendered.frames["single unguided"]).max() < 1e-5
 
 
+def test_a_background_is_looked_at_twice_by_all_ranks(rendered: Rendered) -> None:
+    first, second = rendered.outcomes[:2]
+    assert first["edit"] == second["edit"] == "done"
+    alone = rendered.frames["single edit"]
+    # Between the looks frames are rounded to 8 bits: where a seventh digit differs, one of them may be another.
+    assert np.abs(rendered.frames["edit"] - alone).max() < 0.02 * np.abs(alone).max()
+
+
 def test_all_ranks_leave_together_and_the_gang_goes_on(rendered: Rendered) -> None:
     first, second = rendered.outcomes[:2]
     assert first["cancelled by 0"] == "StoppedError: after 2"
