@@ -27,6 +27,8 @@ class Piece:
         steps: sampling steps (first, end) that it does of the whole walk, or None for all of them.
         pictures: for keys, the frame of its window that stands at each latent of `makes` (`model.long.held`).
         strength: share of the noise to start from; below 1, sampling starts from the noised way between what is known.
+        places: where on that way each of `known` belongs, in latents of the clip; empty means where it stands. A key
+            stands at a whole latent, and what it shows may belong beside it.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Piece:
     steps: tuple[int, int] | None = None
     pictures: tuple[int, ...] = ()
     strength: float = 1.0
+    places: tuple[float, ...] = ()
 
     @property
     def known(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from model.errors import InputError
@@ -105,11 +105,14 @@ def _hierarchy(latents: int, window: int, frame_stride: int) -> Iterator[Piece]:
     """
     strength = _strength(latents, window)
     maker: dict[int, str] = {}
+    places = {0: 0.0, latents - 1: latents - 1.0}
     waiting = [(0, latents - 1)]
     while waiting:
         first, last = waiting.pop(0)
         keys, pictures = _keys(first, last, window, frame_stride)
         slots = tuple(_spread(first, last, window - 1))
+        way = places[last] - places[first]
+        places |= {key: places[first] + way * number / (len(keys) - 1) for number, key in enumerate(keys)}
         if not maker:
             piece = Piece("keys", slots, tuple(keys), pictures=tuple(pictures))
         else:
@@ -120,16 +123,24 @@ def _hierarchy(latents: int, window: int, frame_stride: int) -> Iterator[Piece]:
         maker |= dict.fromkeys(piece.makes, piece.id)
         waiting += [(before, after) for before, after in pairwise(keys) if after - before > window - 1]
     keys = sorted(maker)
-    yield from _between("gap", keys, window, strength, maker)
+    yield from _between("gap", keys, window, strength, maker, places)
     middles = [(before + after) // 2 for before, after in pairwise(keys) if after - before > 1]
     yield from _between("joint", middles, window, strength, maker)
 
 
-def _between(kind: str, known: Sequence[int], window: int, strength: float, maker: dict[int, str]) -> Iterator[Piece]:
+def _between(
+    kind: str,
+    known: Sequence[int],
+    window: int,
+    strength: float,
+    maker: dict[int, str],
+    places: Mapping[int, float] | None = None,
+) -> Iterator[Piece]:
     """What lies between latents that are known, as many of them as fit into a window at a time.
 
     Args:
         maker: of each latent that was made, the piece; told of those that are made here.
+        places: where each that is known belongs; None where they stand.
     """
     at, marks = 0, set(known)
     while at < len(known) - 1:
@@ -140,7 +151,8 @@ def _between(kind: str, known: Sequence[int], window: int, strength: float, make
         inside = tuple(position for position in span if position not in marks)
         if inside and len(span) <= window:
             needs = tuple(dict.fromkeys(maker[position] for position in known[at : end + 1]))
-            piece = Piece(f"{kind}-{known[at]:05d}", span, inside, needs, strength=strength)
+            belong = () if places is None else tuple(places[position] for position in known[at : end + 1])
+            piece = Piece(f"{kind}-{known[at]:05d}", span, inside, needs, strength=strength, places=belong)
             yield piece
             maker |= dict.fromkeys(inside, piece.id)
         at = end

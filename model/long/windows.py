@@ -61,20 +61,26 @@ def condition_of(
         mask[:, :, place] = 1.0
     if strength < 1.0 and window.strength == 1.0:
         ends = truth if first is None else torch.cat([first, truth[:, :, 1:]], dim=2)
-        way = _way(ends, [piece.positions.index(position) for position in piece.known])
+        known = [piece.positions.index(position) for position in piece.known]
+        way = _way(ends, known, [place - piece.positions[0] for place in piece.places] or known)
         truth = torch.where(mask.amax(dim=1, keepdim=True) > 0, truth, way)
         return replace(window, latents=latents, mask=mask, original=truth, imposed=True, strength=strength)
     original = None if window.original is None else truth
     return replace(window, latents=latents, mask=mask, original=original, imposed=True)
 
 
-def _way(latents: Tensor, known: Sequence[int]) -> Tensor:
-    """Latents (1, c, t, h, w) that go straight from each known one to the next, from the first to the last of them."""
+def _way(latents: Tensor, known: Sequence[int], places: Sequence[float]) -> Tensor:
+    """Latents (1, c, t, h, w) that go straight from each known one to the next, from the first to the last of them.
+
+    Args:
+        known: their indices.
+        places: where they are passed, near their indices.
+    """
     way = latents.clone()
-    for before, after in pairwise(known):
-        share = torch.linspace(0, 1, after - before + 1, device=way.device)
-        span = rearrange(share, "t -> 1 1 t 1 1")
-        way[:, :, before : after + 1] = torch.lerp(latents[:, :, [before]], latents[:, :, [after]], span)
+    for (before, left), (after, right) in pairwise(zip(known, places, strict=True)):
+        steps = torch.arange(before + 1, after, device=way.device)
+        share = rearrange(((steps - left) / (right - left)).clamp(0, 1), "t -> 1 1 t 1 1")
+        way[:, :, before + 1 : after] = torch.lerp(latents[:, :, [before]], latents[:, :, [after]], share)
     return way
 
 

@@ -24,8 +24,9 @@ from model.training.captions import dense
 from model.training.crops import Crops, as_video, foreground
 from model.training.graphs import Graphed
 from model.training.run import Run, ended
+from model.training.shares import add_shares
 from model.training.sheet import SHEET, Rows, sheet
-from model.training.world import coverage, draw, sample_scene
+from model.training.world import SHARES, coverage, draw, sample_scene
 
 CONFIG = {
     "base_dim": 32,
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--within", type=float, default=float("inf"), help="have the run done in so many seconds")
     parser.add_argument("--rate", type=float, default=8e-4)
+    add_shares(parser)
     parser.add_argument("--scale", type=int, default=1, help="times as many crops a batch; 16 and more on a GPU")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw crops ahead; 0 draws in this one")
     parser.add_argument("--eager", action="store_true", help="without CUDA graphs")
@@ -203,7 +205,7 @@ def main() -> None:
         hold_encoder(vae)
     vae.to(given.device)
     run = Run(given.out, vae, steps=given.steps, peak=given.rate)
-    crops = Crops(0 if given.start else int(STILLS_PART * given.steps), given.scale)
+    crops = Crops(0 if given.start else int(STILLS_PART * given.steps), given.scale, dict(given.shares) or SHARES)
     ahead = 4 if given.workers else None
     batches = iter(
         DataLoader(

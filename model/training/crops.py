@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.training.world import Part, coverage, draw, on_screen, sample_scene
+from model.training.world import SHARES, Part, coverage, draw, on_screen, sample_scene
 
 # (width, height, frames) of the clips that crops are cut from; the longest are as long as the model's own.
 CLIPS = ((128, 128, 33), (64, 64, 17), (160, 96, 33))
@@ -42,19 +43,22 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
     Args:
         stills: how many of the first batches are stills.
         scale: how many times as many crops a batch has as on a CPU.
+        shares: of the families of scenes.
     """
 
-    def __init__(self, stills: int, scale: int = 1) -> None:
-        self.stills, self.scale = stills, scale
+    def __init__(self, stills: int, scale: int = 1, shares: Mapping[str, float] = SHARES) -> None:
+        self.stills, self.scale, self.shares = stills, scale, shares
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((1, step))
         diet = STILLS if step < self.stills else MIXED
         shape = diet[int(rng.choice(len(diet), p=[one.share for one in diet]))]
-        return sample_batch(rng, shape.frames, shape.side, shape.crops * self.scale)
+        return sample_batch(rng, shape.frames, shape.side, shape.crops * self.scale, self.shares)
 
 
-def sample_batch(rng: np.random.Generator, frames: int, side: int, count: int) -> tuple[Tensor, Tensor]:
+def sample_batch(
+    rng: np.random.Generator, frames: int, side: int, count: int, shares: Mapping[str, float] = SHARES
+) -> tuple[Tensor, Tensor]:
     """Crops at random, most of them of a thing."""
     clips, masks = [], []
     for _ in range(count):
@@ -62,7 +66,8 @@ def sample_batch(rng: np.random.Generator, frames: int, side: int, count: int) -
         while min(width, height) < side or length < frames:
             width, height, length = CLIPS[int(rng.integers(len(CLIPS)))]
         # Short crops show a short scene, whose motion is that of any part of a long one.
-        scene = sample_scene(rng, width, height, frames if frames == 1 or rng.random() < 0.3 else length)
+        shown = frames if frames == 1 or rng.random() < 0.3 else length
+        scene = sample_scene(rng, width, height, shown, shares=shares)
         first = int(rng.integers(0, scene.frames - frames + 1))
         places, _ = on_screen(scene)
         middle = places[int(rng.integers(len(scene.things))), first + frames // 2]

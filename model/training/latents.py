@@ -32,6 +32,7 @@ from model.training import captions
 from model.training.crops import as_video
 from model.training.known import Known, known
 from model.training.run import STOPPED
+from model.training.shares import add_shares
 from model.training.world import SHARES, Scene, draw, held_out, sample_scene, to_json
 
 # (width, height, frames, share of the parts)
@@ -179,18 +180,6 @@ def finished(folder: Path, kind: Kind) -> Iterator[Path]:
     yield from sorted(folder.glob(f"{kind.prefix}-*.safetensors"))
 
 
-def as_share(text: str) -> tuple[str, float]:
-    """Name and share of "two=3"."""
-    name, _, share = text.partition("=")
-    try:
-        number = float(share)
-    except ValueError:
-        number = 0.0
-    if name not in SHARES or number <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not FAMILY=SHARE, a number above 0 of {', '.join(SHARES)}")
-    return name, number
-
-
 def main() -> None:
     """Command line: makes stills, clips and slow clips, skipping the parts that are there already."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -201,9 +190,7 @@ def main() -> None:
     parser.add_argument("--slow", type=int, default=1024, help="clips of the same world, moving slowly")
     parser.add_argument("--first", type=int, default=0, help="number of the first part")
     parser.add_argument("--stride", type=int, default=1, help="make every so-many-th part only")
-    parser.add_argument(
-        "--shares", type=as_share, nargs="+", default=(), metavar="FAMILY=SHARE", help="of the families, as two=3 one=1"
-    )
+    add_shares(parser)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--scale", type=int, default=1, help="encode times as many at once; 16 and more on a GPU")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead; 0 draws in this one")

@@ -87,13 +87,15 @@ def test_a_slow_gap_starts_from_the_way_between_its_keys(tmp_path: Path, walks: 
         assert noise.shape[2] == len(piece.positions)
         assert int(8 * condition.strength) == 4, "half of the steps"
         places = [piece.positions.index(position) for position in piece.known]
-        for before, after in itertools.pairwise(places):
+        belong = [place - piece.positions[0] for place in piece.places] or places
+        for number, (before, after) in enumerate(itertools.pairwise(places)):
             left, right = condition.truth[:, :, before], condition.truth[:, :, after]
             if piece.positions[before] == 0:
                 left = held(pipeline, keys[:, :, :1], [0])[:, :, 0]
                 assert not torch.equal(left, condition.truth[:, :, 0]), "what is known stays what it is"
             for place in range(before + 1, after):
-                share = (place - before) / (after - before)
+                start, end = belong[number : number + 2]
+                share = min(1.0, max(0.0, (place - start) / (end - start)))
                 assert torch.allclose(condition.truth[:, :, place], (1 - share) * left + share * right, atol=1e-5)
         known = condition.mask[0, 0, :, 0, 0]
         assert [place for place, value in enumerate(known.tolist()) if value] == places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
 from catalogs import long as catalog_long
@@ -78,6 +79,17 @@ def test_keys_are_even_and_leave_something_between_them(latents: int, window: in
     assert min(apart) >= min(KEYS_APART, window // 2)
 
 
+def test_a_key_belongs_where_its_frame_would_fall() -> None:
+    keys, *between = plan_pieces("hierarchical", 121, 9).pieces
+    exact = dict(zip(keys.makes, np.linspace(0, 120, 33), strict=True))
+    for piece in between:
+        if piece.id.startswith("gap"):
+            assert piece.places == pytest.approx([exact[position] for position in piece.known])
+            assert max(abs(a - b) for a, b in zip(piece.places, piece.known, strict=True)) <= 0.5
+        else:
+            assert piece.places == (), "what a joint knows stands where it belongs"
+
+
 def test_a_film_is_steadied_the_more_the_slower_it_goes() -> None:
     strengths = []
     for latents in (17, 33, 65, 121, 257):
@@ -148,7 +160,6 @@ def test_the_catalog_knows_the_same_methods() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("latents", "window"), [(121, 9), (121, 5), (61, 9), (17, 9), (481, 31), (481, 9), (241, 21)])
 def test_the_estimate_counts_the_windows_of_the_plan(method: str, latents: int, window: int) -> None:
-    import numpy as np
     import pyarrow as pa
 
     facts = {

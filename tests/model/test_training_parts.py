@@ -17,7 +17,8 @@ from model.training.crops import Crops, as_video, foreground
 from model.training.given import ONE_GIVING, draw_given, draw_masks, keys_given, things_given
 from model.training.graphs import Graphed
 from model.training.known import WINDOW
-from model.training.latents import CLIP, REWORDINGS, SLOW, STILL, Drawn, Kind, Parts, as_share, read_part, write_part
+from model.training.latents import CLIP, REWORDINGS, SLOW, STILL, Drawn, Kind, Parts, read_part, write_part
+from model.training.shares import as_share
 from model.training.text import build_tokenizer
 from model.training.transformer import (
     FlowObjective,

@@ -1,0 +1,35 @@
+"""Shares of the world's families, said on a command line: more of what a model still gets wrong."""
+
+from __future__ import annotations
+
+import argparse
+
+from model.training.world import SHARES
+
+
+def add_shares(parser: argparse.ArgumentParser) -> None:
+    """Adds `--shares FAMILY=SHARE ...`, pairs of a name and a number; none given means the world's own shares."""
+    parser.add_argument(
+        "--shares",
+        type=as_share,
+        nargs="+",
+        default=(),
+        metavar="FAMILY=SHARE",
+        help="of the families, as two=3 one=1",
+    )
+
+
+def as_share(text: str) -> tuple[str, float]:
+    """Name and share of "two=3".
+
+    Raises:
+        argparse.ArgumentTypeError: it is no pair of a family and a number above 0.
+    """
+    name, _, share = text.partition("=")
+    try:
+        number = float(share)
+    except ValueError:
+        number = 0.0
+    if name not in SHARES or number <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FAMILY=SHARE, a number above 0 of {', '.join(SHARES)}")
+    return name, number
