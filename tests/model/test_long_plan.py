@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from catalogs import long as catalog_long
@@ -157,24 +158,47 @@ def test_the_catalog_knows_the_same_methods() -> None:
     assert long_facts(5, 4) == {}, "two latents cannot be moved along"
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("latents", "window"), [(121, 9), (121, 5), (61, 9), (17, 9), (481, 31), (481, 9), (241, 21)])
-def test_the_estimate_counts_the_windows_of_the_plan(method: str, latents: int, window: int) -> None:
-    import pyarrow as pa
+FACTS = {
+    "frame_stride": 4, "spatial_stride": 8, "patch": [1, 2, 2], "layers": 6, "model_width": 192, "ffn_dim": 768,
+    "gpu_s_per_tflop": 20.0,
+}  # fmt: skip
 
-    facts = {
-        "frame_stride": 4, "spatial_stride": 8, "patch": [1, 2, 2], "layers": 6, "model_width": 192, "ffn_dim": 768,
-        "gpu_s_per_tflop": 20.0,
-    }  # fmt: skip
-    one = np.ones(1, np.int64)
-    shots = LongShots(
-        long=np.ones(1, bool), method=pa.array([method]), window_frames=pa.array([4 * window - 3], pa.int32()),
-        render_frames=one * (4 * latents - 3), window=one * (4 * window - 3),
-    )  # fmt: skip
-    estimate = float(long_gpu_s(shots, one * 128, one * 128, one * 20, one * 3.0, facts)[0])
+
+def estimated(methods: list[str | None], latents: list[int], windows: list[int]) -> list[float]:
+    """GPU seconds of clips of 128x128 and 20 steps; one without a method is not a long one."""
+    frames, window = (np.array([4 * each - 3 for each in sizes]) for sizes in (latents, windows))
+    method, one = pa.array(methods, pa.string()), np.ones(len(methods), np.int64)
+    shots = LongShots(np.asarray(method.is_valid()), method, pa.array(window, pa.int32()), frames, window)
+    return long_gpu_s(shots, one * 128, one * 128, one * 20, one * 3.0, FACTS).tolist()
+
+
+def planned(method: str, latents: int, window: int) -> float:
     plan = plan_pieces(method, latents, window, steps=20)
     lengths = [(len(each), 1.0) for each in plan.windows] or [
         (len(piece.positions), piece.strength) for piece in plan.pieces
     ]
-    exact = sum(share * float(take_gpu_s(64 * length, 20, 3.0, facts)) for length, share in lengths)
-    assert estimate == pytest.approx(exact, rel=0.1)
+    return sum(share * float(take_gpu_s(64 * length, 20, 3.0, FACTS)) for length, share in lengths)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("latents", "window"), [(121, 9), (121, 5), (61, 9), (17, 9), (481, 31), (481, 9), (241, 21)])
+def test_the_estimate_counts_the_windows_of_the_plan(method: str, latents: int, window: int) -> None:
+    (estimate,) = estimated([method], [latents], [window])
+    assert estimate == pytest.approx(planned(method, latents, window), rel=0.1)
+
+
+@pytest.mark.parametrize("window", [3, 4, 5, 6, 9])
+def test_the_estimate_knows_that_few_gaps_may_be_too_long(window: int) -> None:
+    way = 4 * (window - 1) ** 2  # with one latent more, one gap of many does not fit, and the mean of them does
+    latents = [way + more for more in (1, 2, 3, window)]
+    found = estimated(["hierarchical"] * 4, latents, [window] * 4)
+    rel = 0.3 if window < 7 else 0.1
+    assert found == pytest.approx([planned("hierarchical", each, window) for each in latents], rel=rel)
+
+
+def test_the_estimate_of_a_row_does_not_depend_on_its_neighbours() -> None:
+    methods = ["hierarchical", None, "overlap", None, "hierarchical", None]
+    latents, windows = [121, 1, 121, 0, 66, 10**8], [9, 1, 9, 0, 5, 10**8]
+    found = estimated(methods, latents, windows)
+    for place in (0, 2, 4):
+        assert [found[place]] == estimated([methods[place]], [latents[place]], [windows[place]])
