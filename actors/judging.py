@@ -117,9 +117,7 @@ def _joins(order: Order, spec: JobSpec) -> tuple[int, ...]:
 
     stride = int(spec.model_facts["frame_stride"])
     latents, window = ((int(order[name]) - 1) // stride + 1 for name in ("render_frames", "window_frames"))
-    task = order["task"]
-    plan = plan_pieces(
-        order["long_method"], latents, window,
-        backward=task == "extend_back", closed=task == "loop", frame_stride=stride,
-    )  # fmt: skip
+    task, method = order["task"], order["long_method"]
+    ring = task == "loop" and method == "co_denoise"  # any other method closes a loop by its last frame
+    plan = plan_pieces(method, latents, window, backward=task == "extend_back", closed=ring, frame_stride=stride)
     return tuple(join for join in plan.joins(stride) if join < int(order["frames"]))

@@ -79,6 +79,14 @@ def test_seams_of_a_long_clip_are_looked_for_where_its_pieces_meet() -> None:
     assert found["measures"]["seam"] > 2 and "seam" in found["reasons"]
 
 
+@pytest.mark.parametrize("method", ["hierarchical", "overlap", "co_denoise"])
+def test_a_long_loop_is_measured_whatever_its_method(method: str) -> None:
+    order = {**ORDER, "task": "loop", "long_method": method, "render_frames": 37, "window_frames": 17, "frames": 33}
+    lines: list[str] = []
+    found = quality_note(order, clip("red").repeat(4, axis=0)[:33], lines, spec=spec())["quality"]
+    assert found["measures"]["color"] == 1 and not lines
+
+
 @pytest.mark.parametrize("anchored", [True, False])
 def test_a_take_of_a_scene_is_held_against_the_picture_that_it_starts_from(anchored: bool, tmp_path: Path) -> None:
     """Anchored: the picture is the first frame of the film of the scene's first row; else a picture of its own."""
