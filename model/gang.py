@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -14,6 +16,8 @@ from model.errors import InputError, NonFinite
 if TYPE_CHECKING:
     from model.parallel import ParallelGroup
 
+AT_WORK_S = 1.0
+"""Seconds between two words of a rank that others wait for; a gang's time limit is longer."""
 OnStep = Callable[[int, int], None]
 T = TypeVar("T")
 
@@ -50,6 +54,34 @@ def share(group: ParallelGroup | None, prepare: Callable[[], T]) -> T:
     _agree(group, failure)
     shared: T = group.broadcast(prepared)
     return shared
+
+
+def share_slowly(group: ParallelGroup | None, prepare: Callable[[], T]) -> T:
+    """As `share`, where that may take longer than ranks wait for one another: they hear that rank 0 is at work."""
+    if group is None or group.size == 1:
+        return prepare()
+    if group.rank != 0:
+        while group.broadcast(None):
+            pass
+        return share(group, prepare)
+    done = Event()
+
+    def say() -> None:
+        while not done.wait(AT_WORK_S):
+            group.broadcast(True)
+        group.broadcast(False)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="rushes-at-work") as pool:
+        said = pool.submit(say)
+        prepared: Future[T] = Future()
+        try:
+            prepared.set_result(prepare())
+        except BaseException as error:
+            prepared.set_exception(error)
+        finally:
+            done.set()
+        said.result()
+    return share(group, prepared.result)
 
 
 def end_step(group: ParallelGroup | None, latents: Tensor, index: int, steps: int, on_step: OnStep | None) -> None:

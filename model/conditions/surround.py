@@ -45,11 +45,16 @@ def drawn_in(frames: Frames, source: NDArray[np.uint8], stays: NDArray[np.bool_]
     for place, (frame, kept) in enumerate(zip(frames, stays, strict=True)):
         picture = rearrange(torch.from_numpy(frame.astype(np.float32)), "h w c -> 1 c h w")
         inner = torch.from_numpy(kept.astype(np.float32))[None, None]
-        near = F.max_pool2d(inner, 2 * reach + 1, stride=1, padding=reach) > 0
+        near = _around(_around(inner, reach, 0), 0, reach) > 0
         filled = _spread(picture, ~near, most=2 * reach)
         made[place] = rearrange(filled, "1 c h w -> h w c").round().numpy()
     np.copyto(made, source, where=stays[..., None])
     return made
+
+
+def _around(picture: Tensor, rows: int, columns: int) -> Tensor:
+    """The largest of each pixel's neighbours, so many rows and columns away at most."""
+    return F.max_pool2d(picture, (2 * rows + 1, 2 * columns + 1), stride=1, padding=(rows, columns))
 
 
 def _spread(picture: Tensor, have: Tensor, most: int) -> Tensor:

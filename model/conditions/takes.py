@@ -16,7 +16,7 @@ from model.conditions.pixels import checked
 from model.conditions.spans import Clip, loop_frames
 from model.conditions.surround import AGAIN, drawn_in
 from model.errors import InputError
-from model.gang import share
+from model.gang import share_slowly
 from model.long.planning import LEAST_WINDOW
 from model.long.rings import opened
 from model.long.run import Long, denoise_long
@@ -122,7 +122,7 @@ def _first_drawn(
         picture = pipeline.decode(still)[0].astype("uint8")
         made.append(pipeline.condition(task, Given(image=picture), clip))
 
-    share(settings["group"], condition)
+    share_slowly(settings["group"], condition)
     return made[0] if made else None
 
 
@@ -151,7 +151,7 @@ def _surrounded(
         again.append(made)
         return True
 
-    if not left or not share(group, look):
+    if not left or not share_slowly(group, look):
         return latents
     settings = {**settings, "condition": again[0].condition if again else None}
     return pipeline.denoise(prompt, on_step=lambda step, total: tell("surround", step, total), **settings)

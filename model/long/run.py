@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.denoising import impose
-from model.gang import OnStep, end_step, share, together
+from model.gang import OnStep, end_step, share, share_slowly, together
 from model.long.held import held
 from model.long.pieces import LongPlan, Piece
 from model.long.planning import plan_pieces
@@ -249,7 +249,7 @@ class _Work:
 
     def _stand(self, window: Tensor, pictures: Sequence[int]) -> Tensor:
         """Pictures of a window as latents, on every rank; see `held`."""
-        stand: Tensor = share(self._denoiser.group, lambda: held(self._pipeline, window, pictures).cpu())
+        stand: Tensor = share_slowly(self._denoiser.group, lambda: held(self._pipeline, window, pictures).cpu())
         return stand.to(window)
 
     def _keys(self, piece: Piece, window: Tensor) -> Tensor:

@@ -11,15 +11,17 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.distributed import PrefixStore
 
 from model.errors import PeerFailed
-from model.long import METHODS, Long, denoise_long
+from model.long import METHODS, Long, denoise_long, run
 from model.parallel import Layout, ParallelGroup, join_store
 from model.pipeline import Pipeline
+from tests.model.sampling_rank import HASTY_S, slowly
 
 PROMPT = "a red circle moves left ."
 # 9 tokens a latent and 3 heads: neither divides by 2 ranks.
@@ -82,6 +84,14 @@ def main(rank: int, port: int, folder: Path, out: Path) -> None:
                 denoise_long(pipeline, PROMPT, Long("overlap", WINDOW), group=group, on_step=stop, **TAKE)
             except (StoppedError, PeerFailed) as error:
                 outcomes[f"stopped {name}"] = f"{type(error).__name__}: {error}"
+    with (
+        ParallelGroup.create(
+            Layout.parse("cfg=2"), rank, 2, store=PrefixStore("hasty", store), timeout_s=HASTY_S
+        ) as group,
+        patch.object(run, "held", slowly(run.held)),
+    ):
+        made = denoise_long(pipeline, PROMPT, Long("hierarchical", WINDOW), **{**TAKE, "group": group})
+        latents["hierarchical slow"] = made
     if rank == 0:
         torch.save(latents, out / "latents.pt")
     (out / f"rank-{rank}.json").write_text(json.dumps(outcomes))

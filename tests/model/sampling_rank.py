@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch.distributed import PrefixStore
 
+from model.conditions import takes
 from model.conditions.build import Given
 from model.conditions.takes import clip_of, sample
 from model.errors import InputError, PeerFailed
@@ -36,6 +39,7 @@ TAKE: dict[str, Any] = {
 LAYOUTS = ("cfg=2", "ulysses=2", "ring=2", "cfg=2,ulysses=2", "cfg=2,ring=2", "ulysses=2,ring=2")
 BF16_LAYOUTS = ("cfg=2", "ulysses=2", "ring=2")
 TIMEOUT_S = 60.0
+HASTY_S = 2.5  # time limit of a gang whose rank 0 is slow on purpose
 
 
 class StoppedError(Exception):
@@ -52,6 +56,17 @@ def outcome(render: Callable[[], Any]) -> str:
     except (StoppedError, PeerFailed, InputError) as error:
         return f"{type(error).__name__}: {error}"
     return "done"
+
+
+def slowly(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call that takes longer, the first time, than the ranks of a hasty gang wait for one another."""
+    naps = iter([HASTY_S + 1])
+
+    def slow(*given: Any) -> Any:
+        time.sleep(next(naps, 0.0))
+        return call(*given)
+
+    return slow
 
 
 def edited(pipeline: Pipeline, group: ParallelGroup | None, rank: int) -> np.ndarray:
@@ -76,12 +91,12 @@ def main(rank: int, port: int, folder: Path, out: Path) -> None:
     if rank == 0:
         frames["single"] = pipeline.decode(pipeline.denoise(**TAKE, condition=condition), "uint16")
 
-    def gang(name: str, kind: str) -> ParallelGroup | None:
+    def gang(name: str, kind: str, timeout_s: float = TIMEOUT_S) -> ParallelGroup | None:
         layout = Layout.parse(name)
         if rank >= layout.size:
             return None
         prefix = PrefixStore(f"{kind} {name}", store)
-        return ParallelGroup.create(layout, rank, layout.size, store=prefix, timeout_s=TIMEOUT_S)
+        return ParallelGroup.create(layout, rank, layout.size, store=prefix, timeout_s=timeout_s)
 
     for name in LAYOUTS:
         group = gang(name, "fp32")
@@ -113,6 +128,10 @@ def main(rank: int, port: int, folder: Path, out: Path) -> None:
             unguided = {**take, "guidance_scale": 1.0}
             outcomes["unguided"] = outcome(lambda: frames.update(unguided=pipeline.denoise(**unguided).numpy()))
             outcomes["edit"] = outcome(lambda: frames.update(edit=edited(pipeline, group, rank)))
+    hasty = gang("cfg=2", "hasty", HASTY_S)
+    if hasty is not None:
+        with hasty, patch.object(takes, "drawn_in", slowly(takes.drawn_in)):
+            outcomes["slow edit"] = outcome(lambda: edited(pipeline, hasty, rank))
 
     half = Pipeline.from_pretrained(folder, transformer_dtype="bfloat16", autoencoder_dtype="float32", parts=parts)
     if rank == 0:

@@ -42,6 +42,10 @@ def test_what_was_kept_is_not_made_again(rendered: Rendered, method: str, layout
     assert rendered.outcomes[0][name] == 1, "the lost piece alone"
 
 
+def test_ranks_wait_for_the_keys_that_rank_0_holds(rendered: Rendered) -> None:
+    assert torch.equal(rendered.latents["hierarchical slow"], rendered.latents["hierarchical cfg=2"])
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_all_ranks_leave_together(rendered: Rendered, layout: str) -> None:
     first, second = rendered.outcomes

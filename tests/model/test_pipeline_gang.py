@@ -62,6 +62,10 @@ def test_a_background_is_looked_at_twice_by_all_ranks(rendered: Rendered) -> Non
     assert np.abs(rendered.frames["edit"] - alone).max() < 0.02 * np.abs(alone).max()
 
 
+def test_ranks_wait_for_what_rank_0_is_at(rendered: Rendered) -> None:
+    assert [outcomes["slow edit"] for outcomes in rendered.outcomes[:2]] == ["done", "done"]
+
+
 def test_all_ranks_leave_together_and_the_gang_goes_on(rendered: Rendered) -> None:
     first, second = rendered.outcomes[:2]
     assert first["cancelled by 0"] == "StoppedError: after 2"
