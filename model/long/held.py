@@ -6,7 +6,7 @@ the minute. A frame becomes a latent by being shown for as long as a latent last
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,15 +17,22 @@ if TYPE_CHECKING:
     from model.pipeline import Pipeline
 
 
-def held(pipeline: Pipeline, window: Tensor, pictures: Sequence[int]) -> Tensor:
+def held(
+    pipeline: Pipeline, window: Tensor, pictures: Sequence[int], at_work: Callable[[], None] = lambda: None
+) -> Tensor:
     """Latents (1, c, pictures, h, w), each of one frame of a window (1, c, t, h, w) that stands still.
 
     Args:
         pictures: frames of the window, from 0.
+        at_work: called after each latent that is decoded and each picture that is encoded; may raise to stop.
 
     Raises:
         NonFinite: as `Pipeline.decode`.
     """
-    frames = pipeline.decode(window).astype(np.uint8)
-    shown = (np.repeat(frames[picture][None], 1 + pipeline.folder.frame_stride, axis=0) for picture in pictures)
-    return torch.cat([pipeline.encode(still)[:, :, 1:].to(window) for still in shown], dim=2)
+    frames = pipeline.decode(window, on_latent=lambda *_: at_work())
+    stands = []
+    for picture in pictures:
+        still = np.repeat(frames[picture][None], 1 + pipeline.folder.frame_stride, axis=0)
+        stands.append(pipeline.encode(still)[:, :, 1:].to(window))
+        at_work()
+    return torch.cat(stands, dim=2)

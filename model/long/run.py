@@ -240,21 +240,24 @@ class _Work:
         return latents[:, :, [piece.positions.index(position) for position in piece.makes]]
 
     def _condition_of(self, piece: Piece) -> Condition | None:
-        first: Tensor | None = None
-        if piece.strength < 1.0 and piece.positions[0] == 0:
-            first = self._stand(self.made[self.plan.source(piece, 0)][:, :, :1], (0,))
-        return condition_of(
-            self.plan, piece, self.made, self._condition, strength=self._share_of(piece), first=first
-        )  # fmt: skip
+        first, strength = None, self._share_of(piece)
+        if strength < 1.0 and self._strength == 1.0 and piece.positions[0] == 0:
+            first = self._stand(self.made[self.plan.source(piece, 0)][:, :, :1], (0,), 0)
+        return condition_of(self.plan, piece, self.made, self._condition, strength=strength, first=first)
 
-    def _stand(self, window: Tensor, pictures: Sequence[int]) -> Tensor:
-        """Pictures of a window as latents, on every rank; see `held`."""
-        stand: Tensor = share_slowly(self._denoiser.group, lambda: held(self._pipeline, window, pictures).cpu())
+    def _stand(self, window: Tensor, pictures: Sequence[int], done: int) -> Tensor:
+        """Pictures of a window as latents, on every rank; see `held`.
+
+        done: units of the piece that are done meanwhile.
+        """
+        stand: Tensor = share_slowly(
+            self._denoiser.group, lambda: held(self._pipeline, window, pictures, lambda: self._tell(done)).cpu()
+        )
         return stand.to(window)
 
     def _keys(self, piece: Piece, window: Tensor) -> Tensor:
         """The keys that a piece makes: pictures of its window, but for what the take is given of them."""
-        stand = self._stand(window, piece.pictures)
+        stand = self._stand(window, piece.pictures, self._units[piece.id])
         if piece.makes[0] == 0:  # the clip's first latent is one frame, here as there
             stand[:, :, 0] = window[:, :, 0]
         condition, at = self._condition, list(piece.makes)

@@ -75,6 +75,23 @@ def test_keys_are_held_but_for_what_is_given(tmp_path: Path, walks: Any, given: 
     assert torch.equal(last.latents[:, :, -1:], keys[:, :, -1:] if given else held(pipeline, keys, [16]))
 
 
+def test_a_clip_can_be_stopped_while_its_keys_are_held(tmp_path: Path) -> None:
+    pipeline, told = pipeline_of(tmp_path), list[tuple[int, int]]()
+    take: dict[str, Any] = {"width": 32, "height": 32, "frames": 45, "seed": 3, "steps": 2}
+
+    def stop_at(count: int) -> Any:
+        def on_step(done: int, steps: int) -> None:
+            told.append((done, steps))
+            if len(told) == count:
+                raise KeyboardInterrupt
+
+        return on_step
+
+    with pytest.raises(KeyboardInterrupt):
+        denoise_long(pipeline, "a red circle .", Long("hierarchical", 17), on_step=stop_at(12), **take)
+    assert [done for done, _ in told] == [1] + [2] * 11, "two steps, five latents that are decoded, five keys"
+
+
 def test_a_slow_gap_starts_from_the_way_between_its_keys(tmp_path: Path, walks: Any) -> None:
     pipeline = pipeline_of(tmp_path)
     take: dict[str, Any] = {"width": 32, "height": 32, "frames": 93, "seed": 3, "steps": 8}
