@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from model.training.world import SHARES
 
@@ -30,6 +31,6 @@ def as_share(text: str) -> tuple[str, float]:
         number = float(share)
     except ValueError:
         number = 0.0
-    if name not in SHARES or number <= 0:
+    if name not in SHARES or not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not FAMILY=SHARE, a number above 0 of {', '.join(SHARES)}")
     return name, number

@@ -124,7 +124,7 @@ def test_a_part_follows_from_its_number_and_shows_what_was_asked_for(tmp_path: P
     pairs = Parts(tmp_path, kind, 20, [0], {"two": 1.0})[0]
     assert pairs.known.things.tolist() == [2] * 20
     assert as_share("two=3") == ("two", 3.0)
-    for wrong in ("two", "two=", "two=-1", "three=1"):
+    for wrong in ("two", "two=", "two=-1", "two=nan", "two=inf", "three=1"):
         with pytest.raises(argparse.ArgumentTypeError, match="FAMILY=SHARE"):
             as_share(wrong)
 
