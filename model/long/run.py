@@ -121,13 +121,7 @@ class _Work:
     """One gang's work on one clip. `made` holds the pieces that are there, by id."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        begun: Begun,
-        plan: LongPlan,
-        seed: int,
-        keeper: Keeper | None,
-        on_step: OnStep | None,
+        self, pipeline: Pipeline, begun: Begun, plan: LongPlan, seed: int, keeper: Keeper | None, on_step: OnStep | None
     ) -> None:
         self.plan, self.made, self._pipeline = plan, dict[str, Tensor](), pipeline
         self._denoiser, self._condition, self._seed = begun.denoiser, begun.condition, seed

@@ -42,7 +42,7 @@ def condition_of(
         made: by piece id, (1, c, makes, h, w).
         condition: of the whole clip.
         strength: share of the noise that the piece starts from; below 1, it starts from the noised way between the
-            latents that it knows, but for what the take's own condition says. That one's strength comes first.
+            latents that it or the take's own condition knows whole. The condition's strength comes first.
         first: (1, c, 1, h, w), from where that way begins, in place of the first latent: a clip's own is of one frame,
             and nothing lies half-way between it and one of four.
     """
@@ -61,23 +61,23 @@ def condition_of(
         mask[:, :, place] = 1.0
     if strength < 1.0 and window.strength == 1.0:
         ends = truth if first is None else torch.cat([first, truth[:, :, 1:]], dim=2)
-        known = [piece.positions.index(position) for position in piece.known]
-        way = _way(ends, known, [place - piece.positions[0] for place in piece.places] or known)
+        stands = [piece.positions.index(position) for position in piece.known]
+        belongs = [place - piece.positions[0] for place in piece.places] or stands
+        given = {index: float(index) for index in known_whole(window)}
+        way = _way(ends, dict(zip(stands, belongs, strict=True)) | given)
         truth = torch.where(mask.amax(dim=1, keepdim=True) > 0, truth, way)
         return replace(window, latents=latents, mask=mask, original=truth, imposed=True, strength=strength)
     original = None if window.original is None else truth
     return replace(window, latents=latents, mask=mask, original=original, imposed=True)
 
 
-def _way(latents: Tensor, known: Sequence[int], places: Sequence[float]) -> Tensor:
+def _way(latents: Tensor, places: Mapping[int, float]) -> Tensor:
     """Latents (1, c, t, h, w) that go straight from each known one to the next, from the first to the last of them.
 
-    Args:
-        known: their indices.
-        places: where they are passed, near their indices.
+    places: where each is passed, near its index.
     """
     way = latents.clone()
-    for (before, left), (after, right) in pairwise(zip(known, places, strict=True)):
+    for (before, left), (after, right) in pairwise(sorted(places.items())):
         steps = torch.arange(before + 1, after, device=way.device)
         share = rearrange(((steps - left) / (right - left)).clamp(0, 1), "t -> 1 1 t 1 1")
         way[:, :, before + 1 : after] = torch.lerp(latents[:, :, [before]], latents[:, :, [after]], share)

@@ -118,6 +118,24 @@ def test_a_slow_gap_starts_from_the_way_between_its_keys(tmp_path: Path, walks: 
         assert [place for place, value in enumerate(known.tolist()) if value] == places
 
 
+def test_the_way_leads_through_what_is_given_between_keys(tmp_path: Path, walks: Any) -> None:
+    pipeline = pipeline_of(tmp_path)
+    given = torch.randn((1, 16, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+    take: dict[str, Any] = {"width": 32, "height": 32, "frames": 157, "seed": 3, "steps": 8}
+    told = Condition.at_frames(given, (40, 4, 4), [7])
+    assert denoise_long(pipeline, "a red circle .", Long("hierarchical", 33), condition=told, **take) is not None
+    plan = plan_pieces("hierarchical", 40, 9)
+    piece, (_, condition, _) = next(
+        (piece, walk) for piece, walk in zip(plan.pieces, walks, strict=True) if piece.id == "gap-00005"
+    )
+    assert piece.positions == (5, 6, 7, 8, 9, 10) and piece.known == (5, 10) and condition.strength < 1
+    truth, (left, right) = condition.truth, piece.places
+    assert torch.equal(truth[:, :, [2]], given)
+    for index, key, place in ((1, 0, left), (3, 5, right), (4, 5, right)):
+        share = (5 + index - place) / (7 - place)
+        assert torch.allclose(truth[:, :, [index]], (1 - share) * truth[:, :, [key]] + share * given, atol=1e-5)
+
+
 def test_a_source_comes_before_the_way_between_keys(tmp_path: Path, walks: Any) -> None:
     pipeline = pipeline_of(tmp_path)
     source = torch.randn((1, 16, 24, 4, 4), generator=torch.Generator().manual_seed(1))
