@@ -71,7 +71,8 @@ the table at the end says):
 {held_out}
 {faults}{best_of}{curve}{tasks}
 Autoencoder, on whole clips that training never saw: {psnr:.1f} dB (goal 32), on the things alone
-{psnr_foreground:.1f} dB (goal 28); by frame {psnr_by_frame}.
+{psnr_foreground:.1f} dB (goal 28); by frame {psnr_by_frame}; on the things, by clip,
+{psnr_foreground_by_clip}.
 
 ## Where it falls short
 
@@ -149,6 +150,7 @@ def card(
         psnr=autoencoder["psnr"],
         psnr_foreground=autoencoder["psnr_foreground"],
         psnr_by_frame=", ".join(f"{value:.1f}" for value in autoencoder["psnr_by_frame"]),
+        psnr_foreground_by_clip=", ".join(f"{value:.1f}" for value in autoencoder["psnr_foreground_by_clip"]),
         commands=commands(folder, evaluation, tasks, curve),
         history=history_table(history),
         short=short_text(evaluation, autoencoder, tasks),

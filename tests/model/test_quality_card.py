@@ -120,7 +120,9 @@ def test_the_card_is_made_of_files() -> None:
         },
     }  # fmt: skip
     curve = [{**evaluation, "label": "tiny", "parameters": 1e6, "seconds_per_clip": 1.25}]
-    autoencoder = {"psnr": 33.04, "psnr_foreground": 28.5, "psnr_by_frame": [33.0, 32.5]}
+    autoencoder = {
+        "psnr": 33.04, "psnr_foreground": 28.5, "psnr_by_frame": [33.0, 32.5], "psnr_foreground_by_clip": [30.1, 26.9],
+    }  # fmt: skip
     history = [{"part": "transformer", "steps": 11200, "hours": 4, "how": "sixteen clips a step"}]
     tasks = {"i2v": {"what": "given frame back, dB", "clips": 6, "median": 40.0, "worst": 31.0}}
     text = card.card(FACTS, evaluation, autoencoder, history=history, curve=curve, tasks=tasks)
@@ -130,7 +132,7 @@ def test_the_card_is_made_of_files() -> None:
     assert "best of 8 takes" in text and "50% (40% to 60%)" in text
     assert "| tiny | 1.0 M |" in text
     assert "| transformer | 11,200 | 4 | sixteen clips a step |" in text
-    assert "33.0 dB" in text and "33.0, 32.5" in text
+    assert "33.0 dB" in text and "33.0, 32.5" in text and "30.1, 26.9" in text
     assert "evaluate --model model/default --count 4 --best-of 8 --best-prompts 5 --out runs/evaluation\n" in text
     assert "evaluate_tasks --model model/default --count 6 --out runs/tasks\n" in text
     assert "Nothing that was measured is short of its goal." in text
