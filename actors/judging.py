@@ -119,5 +119,8 @@ def _joins(order: Order, spec: JobSpec) -> tuple[int, ...]:
     latents, window = ((int(order[name]) - 1) // stride + 1 for name in ("render_frames", "window_frames"))
     task, method = order["task"], order["long_method"]
     ring = task == "loop" and method == "co_denoise"  # any other method closes a loop by its last frame
-    plan = plan_pieces(method, latents, window, backward=task == "extend_back", closed=ring, frame_stride=stride)
+    plan = plan_pieces(
+        method, latents, window,
+        backward=task == "extend_back", closed=ring, sourced=task in ("v2v", "edit"), frame_stride=stride,
+    )  # fmt: skip
     return tuple(join for join in plan.joins(stride) if join < int(order["frames"]))

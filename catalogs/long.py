@@ -102,7 +102,7 @@ def long_gpu_s(
     """GPU seconds of the long shots, estimated from their windows; what it says of the others means nothing.
 
     The windows are counted without planning the pieces: within a tenth of what `model.long` plans where a window has
-    seven latents or more, a fifth where it has four to six.
+    seven latents or more, a fifth where it has four to six. A source that is changed may take a quarter more.
     """
     stride = facts["frame_stride"]
     latents = (cut.render_frames - 1) // stride + 1

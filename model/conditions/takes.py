@@ -107,8 +107,9 @@ def sample(
             made = _surrounded(pipeline, prompt, clip, made, told, settings, tell)
         return Sampled(made, told)
     latents = denoise_long(
-        pipeline, prompt, long, backward=task == "extend_back", closed=ring, on_step=on_step, **settings
-    )
+        pipeline, prompt, long, backward=task == "extend_back", closed=ring, sourced=task in ("v2v", "edit"),
+        on_step=on_step, **settings,
+    )  # fmt: skip
     return Sampled(latents, told, ring, begins=told is not None)
 
 

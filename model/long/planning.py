@@ -27,6 +27,7 @@ def plan_pieces(
     steps: int = 1,
     backward: bool = False,
     closed: bool = False,
+    sourced: bool = False,
     frame_stride: int = 4,
 ) -> LongPlan:
     """The pieces of a clip of `latents` latents with windows of at most `window`.
@@ -38,6 +39,8 @@ def plan_pieces(
         steps: sampling steps of a whole walk.
         backward: `overlap` begins at the end of the clip, because that is what is known.
         closed: `co_denoise` closes the clip to a ring, in which the latents 0 and `latents` - 1 are the same.
+        sourced: every latent has a source of its own moment, so that a frame of a window shows the moment of its latent
+            and none between two: keys of `hierarchical` are then the last frames of latents alone.
         frame_stride: frames of one latent.
 
     Raises:
@@ -53,7 +56,7 @@ def plan_pieces(
     if window < LEAST_WINDOW:
         raise InputError(f"a window of {window} latents is too small for a long clip; at least {LEAST_WINDOW}")
     if method == "hierarchical":
-        return LongPlan(method, latents, window, tuple(_hierarchy(latents, window, frame_stride)))
+        return LongPlan(method, latents, window, tuple(_hierarchy(latents, window, frame_stride, sourced)))
     if method == "overlap":
         return LongPlan(method, latents, window, tuple(_overlapping(latents, window, backward)))
     windows = tuple(_ring(latents, window) if closed else _row(latents, window))
@@ -71,18 +74,19 @@ def _spread(first: int, last: int, parts: int) -> list[int]:
     return [first + (2 * part * (last - first) + parts) // (2 * parts) for part in range(parts + 1)]
 
 
-def _keys(first: int, last: int, window: int, frame_stride: int) -> tuple[list[int], list[int]]:
+def _keys(first: int, last: int, window: int, frame_stride: int, sourced: bool) -> tuple[list[int], list[int]]:
     """Keys from `first` to `last`, and for each the frame of one window that is shown there.
 
     As many as leave room between them, or as the gaps need to fit into a window; always at even steps through the
     frames, since a step of one frame here and of two there would be a film that goes twice as fast there.
     """
     way, frames = last - first, frame_stride * (window - 1)
-    even = [parts for parts in range(1, frames + 1) if frames % parts == 0]
+    most = window - 1 if sourced else frames
+    even = [parts for parts in range(1, most + 1) if most % parts == 0]
     fit = -(-way // (window - 1))
     parts = max(parts for parts in even if parts == 1 or KEYS_APART * parts <= way)
     if parts < fit:
-        parts = min([number for number in even if number >= fit], default=frames)
+        parts = min([number for number in even if number >= fit], default=most)
     parts = min(parts, way)
     return _spread(first, last, parts), _spread(0, frames, parts)
 
@@ -97,7 +101,7 @@ def _strength(latents: int, window: int) -> float:
     return min(1.0, max(STEADY, 1.0 - (1.0 - STEADY) * math.log2(slower / 2) / 2))
 
 
-def _hierarchy(latents: int, window: int, frame_stride: int) -> Iterator[Piece]:
+def _hierarchy(latents: int, window: int, frame_stride: int, sourced: bool) -> Iterator[Piece]:
     """Keys, of one window over the whole clip; keys between keys until the gaps fit; the gaps; and then joints.
 
     A key stands still, so that things would halt there: a joint makes it anew together with what lies around it, from
@@ -109,7 +113,7 @@ def _hierarchy(latents: int, window: int, frame_stride: int) -> Iterator[Piece]:
     waiting = [(0, latents - 1)]
     while waiting:
         first, last = waiting.pop(0)
-        keys, pictures = _keys(first, last, window, frame_stride)
+        keys, pictures = _keys(first, last, window, frame_stride, sourced)
         slots = tuple(_spread(first, last, window - 1))
         way = places[last] - places[first]
         places |= {key: places[first] + way * number / (len(keys) - 1) for number, key in enumerate(keys)}

@@ -65,6 +65,7 @@ def denoise_long(
     *,
     backward: bool = False,
     closed: bool = False,
+    sourced: bool = False,
     on_step: OnStep | None = None,
     **take: Any,
 ) -> Tensor | None:
@@ -78,6 +79,7 @@ def denoise_long(
         backward: `overlap` begins at the end of the clip.
         closed: `co_denoise` closes the clip to a ring: its first and last latents come out equal, and the frame after
             the last would be the first. See `Pipeline.decode_ring`.
+        sourced: the condition says something of every latent, as a source does that is changed; see `plan_pieces`.
         on_step: called with (steps done, steps) of all pieces; pieces that were kept count as done.
         take: what `Pipeline.begin` takes.
 
@@ -91,15 +93,11 @@ def denoise_long(
         begun = pipeline.begin(prompt, **take)
         frames = pipeline.facts["frames"] if long.window_frames is None else long.window_frames
         walked = len(begun.denoiser.start(_strength_of(begun)))
+        window = pipeline.grid_of(*_size(pipeline, begun.noise), frames)[0]
         plan = plan_pieces(
-            long.method,
-            begun.noise.shape[2],
-            pipeline.grid_of(*_size(pipeline, begun.noise), frames)[0],
-            steps=walked,
-            backward=backward,
-            closed=closed,
+            long.method, begun.noise.shape[2], window, steps=walked, backward=backward, closed=closed, sourced=sourced,
             frame_stride=pipeline.folder.frame_stride,
-        )
+        )  # fmt: skip
         work = _Work(pipeline, begun, plan, int(take.get("seed", 0)), long.keeper, on_step)
         if long.helper is None:
             work.finish()

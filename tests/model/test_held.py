@@ -14,6 +14,7 @@ from torch import Tensor
 from model import Condition, Pipeline
 from model.conditions.build import Given
 from model.conditions.spans import Clip
+from model.conditions.takes import render
 from model.denoising import Denoiser
 from model.long import Long, denoise_long, plan_pieces
 from model.long.held import held
@@ -116,6 +117,17 @@ def test_a_slow_gap_starts_from_the_way_between_its_keys(tmp_path: Path, walks: 
                 assert torch.allclose(condition.truth[:, :, place], (1 - share) * left + share * right, atol=1e-5)
         known = condition.mask[0, 0, :, 0, 0]
         assert [place for place, value in enumerate(known.tolist()) if value] == places
+
+
+@pytest.mark.parametrize("task", ["v2v", "edit", "infill"])
+def test_a_source_that_is_changed_is_shown_at_its_own_moments(tmp_path: Path, walks: Any, task: str) -> None:
+    film = np.zeros((93, 32, 32, 3), np.uint8)
+    given = Given(video=film, mask=film[..., 0] == 0 if task == "edit" else None)
+    long = Long("hierarchical", 17)
+    render(pipeline_of(tmp_path), task, "clay .", given, width=32, height=32, frames=93, steps=2, long=long)
+    plan = plan_pieces("hierarchical", 24, 5, sourced=task != "infill")
+    made = [piece for piece in plan.pieces if task != "infill" or not set(piece.makes) <= {0, 23}]
+    assert [noise.shape[2] for noise, _, _ in walks] == [len(piece.positions) for piece in made]
 
 
 def test_the_way_leads_through_what_is_given_between_keys(tmp_path: Path, walks: Any) -> None:

@@ -91,6 +91,15 @@ def test_a_key_belongs_where_its_frame_would_fall() -> None:
             assert piece.places == (), "what a joint knows stands where it belongs"
 
 
+@pytest.mark.parametrize(("latents", "window"), SIZES)
+def test_keys_of_a_source_show_the_moment_that_they_stand_at(latents: int, window: int) -> None:
+    plan = plan_pieces("hierarchical", latents, window, sourced=True)
+    check(plan)
+    for piece in plan.pieces:
+        for position, picture in zip(piece.makes, piece.pictures, strict=False):
+            assert piece.positions[picture // 4] == position and picture % 4 == 0
+
+
 def test_a_film_is_steadied_the_more_the_slower_it_goes() -> None:
     strengths = []
     for latents in (17, 33, 65, 121, 257):
