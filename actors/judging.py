@@ -113,14 +113,10 @@ def _joins(order: Order, spec: JobSpec) -> tuple[int, ...]:
     """Where the pieces of a long clip meet, as first frames after each join."""
     if not order.get("long_method"):
         return ()
-    from model.long import plan_pieces
+    from model.long import plan_pieces, story_of
 
     stride = int(spec.model_facts["frame_stride"])
     latents, window = ((int(order[name]) - 1) // stride + 1 for name in ("render_frames", "window_frames"))
-    task, method = order["task"], order["long_method"]
-    ring = task == "loop" and method == "co_denoise"  # any other method closes a loop by its last frame
-    plan = plan_pieces(
-        method, latents, window,
-        backward=task == "extend_back", closed=ring, sourced=task in ("v2v", "edit"), frame_stride=stride,
-    )  # fmt: skip
+    method = order["long_method"]
+    plan = plan_pieces(method, latents, window, frame_stride=stride, **story_of(order["task"], method)._asdict())
     return tuple(join for join in plan.joins(stride) if join < int(order["frames"]))

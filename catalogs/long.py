@@ -148,7 +148,7 @@ def _keyed(latents: int, window: int, stride: int) -> _Keyed:
     way, span = latents - 1, window - 1
     whole, gaps = 0, Counter({way: 1})  # ways from key to key, and how many there are of each
     while (far := max(gaps)) > span:
-        many, parts = gaps.pop(far), _parts(far, span, stride)
+        many, parts = gaps.pop(far), _parts(far, span, stride, inner=far < way)
         short, longer = divmod(far, parts)
         whole += many
         gaps[short] += many * (parts - longer)
@@ -164,9 +164,11 @@ def _keyed(latents: int, window: int, stride: int) -> _Keyed:
     return _Keyed(whole, (2 * count - 1) / held, held * apart, strength)
 
 
-def _parts(way: int, span: int, stride: int) -> int:
-    """Into how many a way is cut that is longer than a window."""
-    frames, fit = stride * span, -(-way // span)
+def _parts(way: int, span: int, stride: int, *, inner: bool) -> int:
+    """Into how many a way is cut that is longer than a window; `inner` between two keys that are there."""
+    frames = stride * span
+    last = frames - stride + 1 if inner else frames
+    fit = -(-way * frames // (last * span))
     even = [parts for parts in range(1, frames + 1) if frames % parts == 0]
     parts = max(parts for parts in even if parts == 1 or KEYS_APART * parts <= way)
     if parts < fit:

@@ -17,6 +17,7 @@ from model.conditions.spans import Clip, loop_frames
 from model.conditions.surround import AGAIN, drawn_in
 from model.errors import InputError
 from model.gang import share_slowly
+from model.long.choose import story_of
 from model.long.planning import LEAST_WINDOW
 from model.long.rings import opened
 from model.long.run import Long, denoise_long
@@ -93,7 +94,7 @@ def sample(
     if task == "loop" and long is None and clip.groups > LEAST_WINDOW:
         # A ring has no first frame that stands alone, so nothing shows where it was closed.
         long = Long("co_denoise", clip.frames - clip.stride)
-    ring = long is not None and task == "loop" and long.method == "co_denoise"
+    ring = long is not None and story_of(task, long.method).closed
     if draw_first and not ring:
         told = _first_drawn(pipeline, task, prompt, clip, settings, tell)
     settings |= {"frames": clip.frames, "condition": None if told is None else told.condition}
@@ -106,10 +107,8 @@ def sample(
         if task == "edit":
             made = _surrounded(pipeline, prompt, clip, made, told, settings, tell)
         return Sampled(made, told)
-    latents = denoise_long(
-        pipeline, prompt, long, backward=task == "extend_back", closed=ring, sourced=task in ("v2v", "edit"),
-        on_step=on_step, **settings,
-    )  # fmt: skip
+    story = story_of(task, long.method)._asdict()
+    latents = denoise_long(pipeline, prompt, long, on_step=on_step, **story, **settings)
     return Sampled(latents, told, ring, begins=told is not None)
 
 

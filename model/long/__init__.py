@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from model.long.choose import choose_method, long_facts
+from model.long.choose import choose_method, long_facts, story_of
 from model.long.pieces import METHODS, LongPlan, Piece
 from model.long.planning import plan_pieces
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS", "Keeper", "Long", "LongPlan", "Piece", "choose_method", "denoise_long", "long_facts", "plan_pieces",
+    "story_of",
 ]  # fmt: skip
 
 

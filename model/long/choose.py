@@ -1,10 +1,10 @@
-"""Which method makes a long clip, and what a plan must know of it. No torch."""
+"""Which method makes a long clip, how its task bears on the pieces, and what a plan must know of it. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 LONG_FROM = 2
 """A clip is long when it has more than so many times the frames that the model makes by default."""
@@ -22,6 +22,31 @@ OTHERWISE = "hierarchical"
 IN_A_HURRY = "hierarchical"
 """With a deadline: gaps need not wait for one another, so that more gangs mean less time."""
 _KEEP_THEIR_OWN = frozenset({"loop"})
+_SOURCED = frozenset({"v2v", "edit", "infill"})
+_ENDED = frozenset({"flf2v", "extend_back", "connect", "loop"})
+
+
+class Story(NamedTuple):
+    """How what a task is given bears on the pieces of a long clip; see `plan_pieces`."""
+
+    backward: bool
+    closed: bool
+    sourced: bool
+    ended: bool
+
+
+def story_of(task: str, method: str) -> Story:
+    """The same for whoever makes a clip and whoever looks at where its pieces meet.
+
+    Args:
+        task: of the catalog. method: of `model.long.METHODS`.
+    """
+    return Story(
+        backward=task == "extend_back",
+        closed=task == "loop" and method == "co_denoise",  # any other method closes a loop by its last frame
+        sourced=task in _SOURCED,
+        ended=task in _ENDED,
+    )
 
 
 def choose_method(task: str, *, deadline: bool = False) -> str:

@@ -28,6 +28,7 @@ def plan_pieces(
     backward: bool = False,
     closed: bool = False,
     sourced: bool = False,
+    ended: bool = False,
     frame_stride: int = 4,
 ) -> LongPlan:
     """The pieces of a clip of `latents` latents with windows of at most `window`.
@@ -39,8 +40,10 @@ def plan_pieces(
         steps: sampling steps of a whole walk.
         backward: `overlap` begins at the end of the clip, because that is what is known.
         closed: `co_denoise` closes the clip to a ring, in which the latents 0 and `latents` - 1 are the same.
-        sourced: every latent has a source of its own moment, so that a frame of a window shows the moment of its latent
-            and none between two: keys of `hierarchical` are then the last frames of latents alone.
+        sourced: latents anywhere have a source of their own moment, so that a frame of a window shows the moment of its
+            latent and none between two: keys of `hierarchical` are then the last frames of latents alone.
+        ended: the last latent is given, one moment for all its frames: keys of `hierarchical` are then frames before
+            it, and the last one.
         frame_stride: frames of one latent.
 
     Raises:
@@ -56,7 +59,7 @@ def plan_pieces(
     if window < LEAST_WINDOW:
         raise InputError(f"a window of {window} latents is too small for a long clip; at least {LEAST_WINDOW}")
     if method == "hierarchical":
-        return LongPlan(method, latents, window, tuple(_hierarchy(latents, window, frame_stride, sourced)))
+        return LongPlan(method, latents, window, tuple(_hierarchy(latents, window, frame_stride, sourced, ended)))
     if method == "overlap":
         return LongPlan(method, latents, window, tuple(_overlapping(latents, window, backward)))
     windows = tuple(_ring(latents, window) if closed else _row(latents, window))
@@ -74,21 +77,21 @@ def _spread(first: int, last: int, parts: int) -> list[int]:
     return [first + (2 * part * (last - first) + parts) // (2 * parts) for part in range(parts + 1)]
 
 
-def _keys(first: int, last: int, window: int, frame_stride: int, sourced: bool) -> tuple[list[int], list[int]]:
-    """Keys from `first` to `last`, and for each the frame of one window that is shown there.
+def _keys(way: int, window: int, frame_stride: int, sourced: bool, ended: bool) -> list[tuple[int, float]]:
+    """Keys of a way of so many latents: for each the frame of one window that it shows, and how far along that belongs.
 
-    As many as leave room between them, or as the gaps need to fit into a window; always at even steps through the
-    frames, since a step of one frame here and of two there would be a film that goes twice as fast there.
+    As many as leave room between them, or as the gaps need to fit into a window, at even steps through the frames.
     """
-    way, frames = last - first, frame_stride * (window - 1)
+    frames = frame_stride * (window - 1)
+    last = frames if sourced or not ended else frames - frame_stride + 1  # from there on, it is the last moment
     most = window - 1 if sourced else frames
     even = [parts for parts in range(1, most + 1) if most % parts == 0]
-    fit = -(-way // (window - 1))
+    fit = -(-way * frames // (last * (window - 1)))
     parts = max(parts for parts in even if parts == 1 or KEYS_APART * parts <= way)
     if parts < fit:
         parts = min([number for number in even if number >= fit], default=most)
-    parts = min(parts, way)
-    return _spread(first, last, parts), _spread(0, frames, parts)
+    pictures = _spread(0, frames, min(parts, way))
+    return [(picture, picture / last) for picture in pictures[:-1] if picture < last] + [(frames, 1.0)]
 
 
 def _strength(latents: int, window: int) -> float:
@@ -101,7 +104,7 @@ def _strength(latents: int, window: int) -> float:
     return min(1.0, max(STEADY, 1.0 - (1.0 - STEADY) * math.log2(slower / 2) / 2))
 
 
-def _hierarchy(latents: int, window: int, frame_stride: int, sourced: bool) -> Iterator[Piece]:
+def _hierarchy(latents: int, window: int, frame_stride: int, sourced: bool, ended: bool) -> Iterator[Piece]:
     """Keys, of one window over the whole clip; keys between keys until the gaps fit; the gaps; and then joints.
 
     A key stands still, so that things would halt there: a joint makes it anew together with what lies around it, from
@@ -113,19 +116,26 @@ def _hierarchy(latents: int, window: int, frame_stride: int, sourced: bool) -> I
     waiting = [(0, latents - 1)]
     while waiting:
         first, last = waiting.pop(0)
-        keys, pictures = _keys(first, last, window, frame_stride, sourced)
+        # Between two keys that are there, the later one is one moment, like a last latent that is given.
+        shown = _keys(last - first, window, frame_stride, sourced, ended or bool(maker))
         slots = tuple(_spread(first, last, window - 1))
-        way = places[last] - places[first]
-        places |= {key: places[first] + way * number / (len(keys) - 1) for number, key in enumerate(keys)}
+        belongs, pictures = dict[int, float](), dict[int, int]()
+        for picture, share in shown:
+            place = places[first] + share * (places[last] - places[first])
+            key = slots[picture // frame_stride] if sourced or share in (0.0, 1.0) else math.floor(place + 0.5)
+            belongs[key], pictures[key] = key if sourced else place, picture  # of two at one latent, the later one
+        places |= belongs
+        marks = tuple(belongs)
         if not maker:
-            piece = Piece("keys", slots, tuple(keys), pictures=tuple(pictures))
+            piece = Piece("keys", slots, marks, pictures=tuple(pictures.values()))
         else:
             needs = tuple(dict.fromkeys((maker[first], maker[last])))
             name = f"keys-{first:05d}-{last:05d}"
-            piece = Piece(name, slots, tuple(keys[1:-1]), needs, pictures=tuple(pictures[1:-1]), strength=strength)
+            shows = tuple(pictures.values())[1:-1]
+            piece = Piece(name, slots, marks[1:-1], needs, pictures=shows, strength=strength)
         yield piece
         maker |= dict.fromkeys(piece.makes, piece.id)
-        waiting += [(before, after) for before, after in pairwise(keys) if after - before > window - 1]
+        waiting += [(before, after) for before, after in pairwise(marks) if after - before > window - 1]
     keys = sorted(maker)
     yield from _between("gap", keys, window, strength, maker, places)
     middles = [(before + after) // 2 for before, after in pairwise(keys) if after - before > 1]

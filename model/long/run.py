@@ -66,6 +66,7 @@ def denoise_long(
     backward: bool = False,
     closed: bool = False,
     sourced: bool = False,
+    ended: bool = False,
     on_step: OnStep | None = None,
     **take: Any,
 ) -> Tensor | None:
@@ -79,7 +80,8 @@ def denoise_long(
         backward: `overlap` begins at the end of the clip.
         closed: `co_denoise` closes the clip to a ring: its first and last latents come out equal, and the frame after
             the last would be the first. See `Pipeline.decode_ring`.
-        sourced: the condition says something of every latent, as a source does that is changed; see `plan_pieces`.
+        sourced: the condition says something of latents anywhere, as a source does that is changed.
+        ended: the condition says what the last latent shows. See `plan_pieces`, and `story_of` for all four.
         on_step: called with (steps done, steps) of all pieces; pieces that were kept count as done.
         take: what `Pipeline.begin` takes.
 
@@ -96,7 +98,7 @@ def denoise_long(
         window = pipeline.grid_of(*_size(pipeline, begun.noise), frames)[0]
         plan = plan_pieces(
             long.method, begun.noise.shape[2], window, steps=walked, backward=backward, closed=closed, sourced=sourced,
-            frame_stride=pipeline.folder.frame_stride,
+            ended=ended, frame_stride=pipeline.folder.frame_stride,
         )  # fmt: skip
         work = _Work(pipeline, begun, plan, int(take.get("seed", 0)), long.keeper, on_step)
         if long.helper is None:

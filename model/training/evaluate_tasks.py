@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from model.conditions.build import Given
 from model.conditions.takes import clip_of, decode, render, sample
 from model.errors import ModelError
-from model.long import METHODS, Long, plan_pieces
+from model.long import METHODS, Long, plan_pieces, story_of
 from model.pipeline import Pipeline
 from model.quality import identity
 from model.quality.drift import drift
@@ -164,12 +164,9 @@ class Tasks:
         film = decode(self.pipeline, sampled, task, clip).astype(np.uint8)
         stride = clip.stride
         plan = plan_pieces(
-            method,
-            clip.groups - int(sampled.ring),
-            (window - 1) // stride + 1,
-            closed=sampled.ring,
-            frame_stride=stride,
-        )
+            method, clip.groups - int(sampled.ring), (window - 1) // stride + 1, frame_stride=stride,
+            **story_of(task, method)._asdict(),
+        )  # fmt: skip
         joins = [join for join in plan.joins(stride) if 1 <= join < len(film)]
         found = {"drift": drift(film, self.pipeline.facts["fps"]), "median_step": float(np.median(steps(film)))}
         if not joins:

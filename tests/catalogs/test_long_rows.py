@@ -69,7 +69,8 @@ def test_limits_hold_for_a_window(write, facts):
 def test_work_grows_with_the_length_and_not_with_its_square(write, facts):
     for method in METHODS:
         short, long = rows(write, facts, duration_s=[60.0, 600.0], long_method=[method] * 2)
-        assert 9 < long["cost_gpu_s"] / short["cost_gpu_s"] < 11
+        # The keys of ten minutes need keys between them.
+        assert 9 < long["cost_gpu_s"] / short["cost_gpu_s"] < (13 if method == "hierarchical" else 11)
     planned = plan(read(write(duration_s=[60.0])), facts)
     assert planned.cost.tflop == pytest.approx(planned.cost.gpu_s / facts["gpu_s_per_tflop"])
 

@@ -125,7 +125,7 @@ def test_a_source_that_is_changed_is_shown_at_its_own_moments(tmp_path: Path, wa
     given = Given(video=film, mask=film[..., 0] == 0 if task == "edit" else None)
     long = Long("hierarchical", 17)
     render(pipeline_of(tmp_path), task, "clay .", given, width=32, height=32, frames=93, steps=2, long=long)
-    plan = plan_pieces("hierarchical", 24, 5, sourced=task != "infill")
+    plan = plan_pieces("hierarchical", 24, 5, sourced=True)
     made = [piece for piece in plan.pieces if task != "infill" or not set(piece.makes) <= {0, 23}]
     assert [noise.shape[2] for noise, _, _ in walks] == [len(piece.positions) for piece in made]
 

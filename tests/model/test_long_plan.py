@@ -13,7 +13,7 @@ from catalogs.cost import take_gpu_s
 from catalogs.long import METHODS as CATALOG_METHODS
 from catalogs.long import LongShots, long_gpu_s
 from model.errors import InputError
-from model.long import METHODS, LongPlan, choose_method, long_facts, plan_pieces
+from model.long import METHODS, LongPlan, choose_method, long_facts, plan_pieces, story_of
 from model.long.planning import KEYS_APART, STEADY
 
 SIZES = [(121, 9), (121, 5), (121, 3), (10, 9), (20, 5), (481, 9), (122, 31), (18, 9)]
@@ -89,6 +89,40 @@ def test_a_key_belongs_where_its_frame_would_fall() -> None:
             assert max(abs(a - b) for a, b in zip(piece.places, piece.known, strict=True)) <= 0.5
         else:
             assert piece.places == (), "what a joint knows stands where it belongs"
+
+
+def test_what_is_one_moment_at_the_end_is_one_key() -> None:
+    keys, *between = plan_pieces("hierarchical", 121, 9, ended=True).pieces
+    assert keys.pictures == (*range(29), 32), "the frames of the last group show the same"
+    apart = [after - before for before, after in itertools.pairwise(keys.makes)]
+    assert keys.makes[-1] == 120 and set(apart) == {4, 5}, "at one pace to the end"
+    for piece in between:
+        if piece.id.startswith("gap"):
+            for position, place in zip(piece.known, piece.places, strict=True):
+                frame = keys.pictures[keys.makes.index(position)]
+                assert place == pytest.approx(120 * min(frame, 29) / 29) and abs(place - position) <= 0.5
+    deep = plan_pieces("hierarchical", 481, 9)
+    inner = [piece for piece in deep.pieces if piece.pictures and piece.needs]
+    assert inner and all(max(piece.pictures) <= 28 for piece in inner), "between two keys the later one is one moment"
+
+
+@pytest.mark.parametrize("sourced", [False, True])
+@pytest.mark.parametrize("ended", [False, True])
+def test_clips_of_any_length_can_be_planned(sourced: bool, ended: bool) -> None:
+    for window in (3, 4, 5, 9, 21):
+        for latents in (*range(window + 1, 4 * window), 121, 122, 260):
+            plan = plan_pieces("hierarchical", latents, window, sourced=sourced, ended=ended)
+            check(plan)
+            for piece in plan.pieces:
+                assert list(piece.places) == sorted(set(piece.places))
+                assert list(piece.makes) == sorted(set(piece.makes))
+
+
+def test_what_a_task_is_given_bears_on_its_pieces() -> None:
+    assert story_of("t2v", "hierarchical") == story_of("i2v", "overlap") == (False, False, False, False)
+    assert story_of("flf2v", "hierarchical").ended and story_of("infill", "hierarchical").sourced
+    assert story_of("extend_back", "overlap").backward
+    assert story_of("loop", "co_denoise").closed and not story_of("loop", "overlap").closed
 
 
 @pytest.mark.parametrize(("latents", "window"), SIZES)
