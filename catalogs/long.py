@@ -167,8 +167,8 @@ def _keyed(latents: int, window: int, stride: int) -> _Keyed:
 def _parts(way: int, span: int, stride: int, *, inner: bool) -> int:
     """Into how many a way is cut that is longer than a window; `inner` between two keys that are there."""
     frames = stride * span
-    last = frames - stride + 1 if inner else frames
-    fit = -(-way * frames // (last * span))
+    last = frames - stride / 2 if inner else frames
+    fit = math.ceil(way * frames / (last * span))
     even = [parts for parts in range(1, frames + 1) if frames % parts == 0]
     parts = max(parts for parts in even if parts == 1 or KEYS_APART * parts <= way)
     if parts < fit:

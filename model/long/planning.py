@@ -83,15 +83,17 @@ def _keys(way: int, window: int, frame_stride: int, sourced: bool, ended: bool) 
     As many as leave room between them, or as the gaps need to fit into a window, at even steps through the frames.
     """
     frames = frame_stride * (window - 1)
-    last = frames if sourced or not ended else frames - frame_stride + 1  # from there on, it is the last moment
+    own, last = frames, float(frames)
+    if ended and not sourced:  # the frames of the last latent are one moment, which is taken for the middle of them
+        own, last = frames - frame_stride + 1, frames - frame_stride / 2
     most = window - 1 if sourced else frames
     even = [parts for parts in range(1, most + 1) if most % parts == 0]
-    fit = -(-way * frames // (last * (window - 1)))
+    fit = math.ceil(way * frames / (last * (window - 1)))
     parts = max(parts for parts in even if parts == 1 or KEYS_APART * parts <= way)
     if parts < fit:
         parts = min([number for number in even if number >= fit], default=most)
     pictures = _spread(0, frames, min(parts, way))
-    return [(picture, picture / last) for picture in pictures[:-1] if picture < last] + [(frames, 1.0)]
+    return [(picture, picture / last) for picture in pictures[:-1] if picture < own] + [(frames, 1.0)]
 
 
 def _strength(latents: int, window: int) -> float:
