@@ -1,6 +1,9 @@
 """Puts trained parts together into one diffusers pipeline folder: the default model.
 
-python -m model.training.release --autoencoder runs/autoencoder/vae --transformer runs/transformer --out DIR
+    python -m model.training.release --autoencoder runs/autoencoder/vae --transformer runs/transformer --out DIR
+
+With `--average MODEL` its transformer and text encoder are half the new ones and half those of a released model, from
+which they went on (Wortsman et al., Model soups, 2022): less is learnt anew, and less is forgotten.
 """
 
 from __future__ import annotations
@@ -78,14 +81,39 @@ def assemble(autoencoder: Path, transformer: Path, out: Path) -> None:
     write_json(out / "rushes.json", DEFAULTS)
 
 
+AVERAGED = ("transformer/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
+
+
+def average(out: Path, other: Path) -> None:
+    """Makes the transformer and the text encoder of `out` the mean of themselves and those of another model folder.
+
+    Raises:
+        ValueError: they have other tensors, or tensors of other shapes.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    for name in AVERAGED:
+        ours, theirs = load_file(out / name), load_file(other / name)
+        if {key: value.shape for key, value in ours.items()} != {key: value.shape for key, value in theirs.items()}:
+            raise ValueError(f"{other / name} has other tensors than {out / name}: neither went on from the other")
+        with safe_open(out / name, "pt") as file:
+            about = file.metadata()
+        mean = {key: ((value.float() + theirs[key].float()) / 2).to(value.dtype) for key, value in ours.items()}
+        save_file(mean, out / name, metadata=about)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--autoencoder", type=Path, required=True)
     parser.add_argument("--transformer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--average", type=Path, metavar="MODEL", help="a model folder whose weights count half")
     given = parser.parse_args()
     assemble(given.autoencoder, given.transformer, given.out)
+    if given.average:
+        average(given.out, given.average)
 
 
 if __name__ == "__main__":

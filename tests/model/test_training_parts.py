@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from model.facts import DEFAULT_FOLDER
@@ -18,6 +19,7 @@ from model.training.given import ONE_GIVING, draw_given, draw_masks, keys_given,
 from model.training.graphs import Graphed
 from model.training.known import WINDOW
 from model.training.latents import CLIP, REWORDINGS, SLOW, STILL, Drawn, Kind, Parts, read_part, write_part
+from model.training.release import AVERAGED, average
 from model.training.shares import as_share
 from model.training.text import build_tokenizer
 from model.training.transformer import (
@@ -275,3 +277,20 @@ def test_words_keep_what_they_mean_when_training_goes_on() -> None:
     now = model.text_encoder.state_dict()["shared.weight"]
     for word in ("red", "triangle", "left"):
         torch.testing.assert_close(now[tokenizer.get_vocab()[word]], kept[before.get_vocab()[word]])
+
+
+def test_released_weights_can_be_the_mean_of_two(tmp_path: Path) -> None:
+    for name in AVERAGED:
+        for folder, value in (("new", 1.0), ("old", 3.0)):
+            (tmp_path / folder / name).parent.mkdir(parents=True)
+            save_file(
+                {"w": torch.full((2, 3), value, dtype=torch.bfloat16)}, tmp_path / folder / name, {"format": "pt"}
+            )
+    average(tmp_path / "new", tmp_path / "old")
+    for name in AVERAGED:
+        with safe_open(tmp_path / "new" / name, "pt") as file:
+            assert file.metadata() == {"format": "pt"}
+            assert torch.equal(file.get_tensor("w"), torch.full((2, 3), 2.0, dtype=torch.bfloat16))
+    save_file({"w": torch.zeros(2, 4)}, tmp_path / "old" / AVERAGED[1])
+    with pytest.raises(ValueError, match="neither went on from the other"):
+        average(tmp_path / "new", tmp_path / "old")
