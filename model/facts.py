@@ -16,7 +16,7 @@ from model.errors import ModelError
 from model.folder import PipelineFolder, read_json
 from model.long.choose import long_facts
 
-PICTURE_VERSION = 2
+PICTURE_VERSION = 3
 """Raised only when the same take would come out as another picture."""
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"

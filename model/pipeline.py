@@ -243,6 +243,7 @@ class Pipeline:
             given,
             clip,
             form=self.form,
+            patch=self.folder.patch,
             autoencoder=self._need(self._autoencoder, "autoencoder"),
             image_encoder=self._need(self._image, "image") if self.folder.has_image_tokens else None,
             two_images=self.folder.transformer.get("pos_embed_seq_len") is not None,

@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalogs.samples import FOLDER
-from catalogs.samples.pictures import animation, png, square, travelling
+from catalogs.samples.pictures import animation, pair, png, square, travelling
 
 IMAGE = "images/blue-square.png"
-LAST_IMAGE, MASK = "images/blue-square-right.png", "images/right-half.png"
-FILM, LATER_FILM, MOVING_MASK = "films/red-circle.apng", "films/red-circle-later.apng", "films/not-the-circle.apng"
+LAST_IMAGE = "images/blue-square-right.png"
+PAIR, RIGHT_HALF = "images/square-and-circle.png", "images/right-half.png"
+FILM, LATER_FILM = "films/red-circle.apng", "films/red-circle-later.apng"
+BEHIND, CIRCLE = "films/not-the-circle.apng", "films/the-circle.apng"
 _CLIP = {"fps": 8.0, "duration_s": 2.125}  # 17 frames
 _SQUARE = {"width": 128, "height": 128, **_CLIP}
 _WIDE = {"width": 160, "height": 96, **_CLIP}
@@ -57,6 +59,7 @@ DEMO_SCHEMA = pa.schema(
 
 _RED = "a large red circle moving right on a black background"
 _BLUE = "a large blue square moving right on a gray background"
+_BESIDE = "on the left and a large red circle moving down on the right"
 # A row of every task. Pictures and films are 128x128; a film may be of any kind that FFmpeg decodes.
 TASK_SHOTS: Sequence[Mapping[str, Any]] = (
     {"shot_id": "t2v", "prompt": _RED},
@@ -80,9 +83,22 @@ TASK_SHOTS: Sequence[Mapping[str, Any]] = (
         "prompt": "a large red circle moving right on a pink background",
         "task": "edit",
         "video_uri": FILM,
-        "mask_uri": MOVING_MASK,
+        "mask_uri": BEHIND,
     },
-    {"shot_id": "edit-region", "prompt": _BLUE, "task": "edit", "image_uri": IMAGE, "mask_uri": MASK},
+    {
+        "shot_id": "edit-subject",
+        "prompt": "a large blue circle moving right on a black background",
+        "task": "edit",
+        "video_uri": FILM,
+        "mask_uri": CIRCLE,
+    },
+    {
+        "shot_id": "edit-region",
+        "prompt": f"a large blue square {_BESIDE} on a gray background",
+        "task": "edit",
+        "image_uri": PAIR,
+        "mask_uri": RIGHT_HALF,
+    },
 )
 TASK_SCHEMA = pa.schema(
     [
@@ -151,11 +167,18 @@ def sample_inputs() -> dict[str, bytes]:
     return {
         IMAGE: png(square(0.3)),
         LAST_IMAGE: png(square(0.7)),
-        MASK: png(half),
+        PAIR: png(pair()),
+        RIGHT_HALF: png(half),
         FILM: animation(film, fps=8),
         LATER_FILM: animation(travelling(17, first=0.55), fps=8),
-        MOVING_MASK: animation(np.where(film[..., :1] > 100, 0, 255).astype(np.uint8).repeat(3, 3), fps=8),
+        BEHIND: animation(_white(film[..., 0] <= 100), fps=8),
+        CIRCLE: animation(_white(travelling(17, across=0.42)[..., 0] > 100), fps=8),
     }
+
+
+def _white(where: np.ndarray) -> np.ndarray:
+    """A mask film (frames, h, w, 3), uint8, white where `where` (frames, h, w) says so."""
+    return np.where(where[..., None], 255, 0).astype(np.uint8).repeat(3, axis=3)
 
 
 if __name__ == "__main__":

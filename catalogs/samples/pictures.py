@@ -21,13 +21,28 @@ def square(across: float, side: int = 128) -> np.ndarray:
     return np.rint(np.asarray(GRAY) + cover * (np.asarray(BLUE) - np.asarray(GRAY))).astype(np.uint8)
 
 
-def travelling(frames: int, *, first: float = 0.22, step: float = 0.02, side: int = 128) -> np.ndarray:
-    """A red circle on black that moves right by `step` of the width each frame; (frames, side, side, 3) uint8."""
+def pair(side: int = 128) -> np.ndarray:
+    """A blue square on the left of gray, and a red circle at the top of its right half; (side, side, 3) uint8."""
+    picture = square(0.25, side).astype(np.float64)
+    y, x = np.mgrid[:side, :side] + 0.5
+    away = np.hypot(x - 0.75 * side, y - 0.2 * side)
+    cover = np.clip(0.16 * side - away + 0.5, 0.0, 1.0)[..., None]
+    return np.rint(picture + cover * (np.asarray(RED) - picture)).astype(np.uint8)
+
+
+def travelling(
+    frames: int, *, first: float = 0.22, step: float = 0.02, across: float = 0.36, side: int = 128
+) -> np.ndarray:
+    """A red circle on black, `across` of the width, that moves right by `step` of it each frame.
+
+    Returns:
+        (frames, side, side, 3) uint8.
+    """
     film = np.empty((frames, side, side, 3), np.uint8)
     y, x = np.mgrid[:side, :side] + 0.5
     for number in range(frames):
         away = np.hypot(x - (first + step * number) * side, y - 0.5 * side)
-        cover = np.clip(0.18 * side - away + 0.5, 0.0, 1.0)[..., None]
+        cover = np.clip(0.5 * across * side - away + 0.5, 0.0, 1.0)[..., None]
         film[number] = np.rint(cover * np.asarray(RED))
     return film
 

@@ -44,17 +44,19 @@ def drawn_in(frames: Frames, source: NDArray[np.uint8], stays: NDArray[np.bool_]
     made = np.empty_like(source)
     for place, (frame, kept) in enumerate(zip(frames, stays, strict=True)):
         picture = rearrange(torch.from_numpy(frame.astype(np.float32)), "h w c -> 1 c h w")
-        inner = torch.from_numpy(kept.astype(np.float32))[None, None]
-        near = _around(_around(inner, reach, 0), 0, reach) > 0
-        filled = _spread(picture, ~near, most=2 * reach)
+        far = torch.from_numpy(~around(kept[None], reach))[None]
+        filled = _spread(picture, far, most=2 * reach)
         made[place] = rearrange(filled, "1 c h w -> h w c").round().numpy()
     np.copyto(made, source, where=stays[..., None])
     return made
 
 
-def _around(picture: Tensor, rows: int, columns: int) -> Tensor:
-    """The largest of each pixel's neighbours, so many rows and columns away at most."""
-    return F.max_pool2d(picture, (2 * rows + 1, 2 * columns + 1), stride=1, padding=(rows, columns))
+def around(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """A mask (frames, h, w), and what is up to `reach` rows and columns away from it."""
+    grown = torch.from_numpy(mask.astype(np.float32))[:, None]
+    for rows, columns in ((reach, 0), (0, reach)):
+        grown = F.max_pool2d(grown, (2 * rows + 1, 2 * columns + 1), stride=1, padding=(rows, columns))
+    return np.asarray(grown[:, 0].numpy() > 0)
 
 
 def _spread(picture: Tensor, have: Tensor, most: int) -> Tensor:

@@ -83,7 +83,7 @@ def _frames(rng: np.random.Generator, mask: Tensor) -> None:
 
 
 def _region(rng: np.random.Generator, mask: Tensor) -> None:
-    """All but a box that may move, or the box alone."""
+    """All but a box that may move, or the box alone; often the first frame whole as well, as when a box is animated."""
     frames, height, width = mask.shape
     h, w = (int(rng.integers(1, max(2, side))) for side in (height, width))
     ends = rng.random((2, 2)) * [height - h, width - w]
@@ -94,6 +94,8 @@ def _region(rng: np.random.Generator, mask: Tensor) -> None:
         mask[frame, y : y + h, x : x + w] = 1
     if rng.random() < 0.5:
         mask.copy_(1 - mask)
+    if frames > 1 and rng.random() < 0.5:
+        mask[0] = 1
 
 
 def things_given(rng: np.random.Generator, outline: Tensor, grid: Grid) -> Tensor:
@@ -119,5 +121,5 @@ _CLIP_MASKS: tuple[tuple[float, _Maker], ...] = (
     (0.05, _head),
     (0.05, _tail),
     (0.05, _frames),
-    (0.08, _region),
+    (0.10, _region),
 )

@@ -49,7 +49,7 @@ TEXT_LENGTH = 512  # Wan's: pads are zero states and take part in cross-attentio
 STILL_SHARES = (0.9, 0.1)
 # Of the batches of clips: slow ones, always with both ends given. Where nothing says how far things come, they move at
 # the world's pace.
-SLOW_SHARE = 0.3
+SLOW_SHARE = 0.2
 HINT_WEIGHTS = {
     "place": 0.2, "motion": 0.4, "looks": 1.0, "centre": 0.2, "ground": 0.3, "outline": 2.0, "tone": 1.0,
 }  # fmt: skip

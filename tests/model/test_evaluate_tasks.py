@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from model.conditions.build import Given
-from model.training import evaluate_tasks
+from model.conditions.surround import around
+from model.training import evaluate_tasks, task_measures
 from model.training.card_tables import tasks_text
-from model.training.evaluate_tasks import FRAMES, KEPT, SIDE, Tasks, overlap, psnr, source
 from model.training.run import STOPPED
+from model.training.task_measures import FRAMES, KEPT, MARGIN, SIDE, Tasks, nearer, overlap, psnr, source
 from model.training.world import BACKGROUNDS, COLORS, coverage
 
 
@@ -52,7 +53,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen["given"][task] = given
         return film_for(task, seed, spoilt=seen["spoilt"])
 
-    monkeypatch.setattr(evaluate_tasks, "render", render)
+    monkeypatch.setattr(task_measures, "render", render)
     return seen
 
 
@@ -72,6 +73,48 @@ def test_what_an_edit_and_a_loop_are_worth(rendered: dict[str, Any]) -> None:
     assert tasks.background(one) < 0.9 and tasks.loop(one) > 5
 
 
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_an_animated_region_that_stands_still_or_spills_over_is_told(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    one, seen, films = source(number), [], []
+
+    def render(_: Any, task: str, prompt: str, given: Given, **settings: Any) -> np.ndarray:
+        seen.append((task, prompt, given))
+        return films[-1]
+
+    monkeypatch.setattr(task_measures, "render", render)
+    films.append(one.film[:1].repeat(FRAMES, axis=0))
+    assert Tasks(Nothing()).animation(one) == pytest.approx(0.0, abs=0.02)
+    films.append(one.film)
+    assert Tasks(Nothing()).animation(one) == pytest.approx(1.0, abs=0.02)
+    task, prompt, given = seen[0]
+    assert task == "edit" and prompt == one.prompt and (given.image == one.film[0]).all() and given.video is None
+    thing = coverage(one.scene) > 0.5
+    assert (given.mask >= around(thing, MARGIN)).all() and not given.mask.all(), "the thing's way, and a margin"
+    assert Tasks(Nothing()).region(one) == 99.0, "the thing never leaves its mask"
+    films.append(np.where(given.mask[..., None], one.film, 255))
+    assert Tasks(Nothing()).region(one) < 20
+
+
+def test_a_subject_that_is_not_replaced_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, prompts = source(1), []
+    thing = coverage(one.scene)[..., None] > 0.5
+
+    def render(_: Any, task: str, prompt: str, given: Given, **settings: Any) -> np.ndarray:
+        prompts.append(prompt)
+        assert task == "edit" and given.mask[thing[..., 0]].all() and (given.video == one.film).all()
+        color = next(name for name in COLORS if name in prompt and name != one.scene.background)
+        return np.where(thing & obeys, COLORS[color], one.film).astype(np.uint8)
+
+    monkeypatch.setattr(task_measures, "render", render)
+    obeys = True
+    assert Tasks(Nothing()).subject(one) > 0.95
+    obeys = False
+    assert Tasks(Nothing()).subject(one) < 0.5
+    assert one.scene.things[0].color not in prompts[0] and prompts[0] != one.prompt
+
+
 def test_a_scene_whose_shots_show_two_subjects_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, str, int]] = []
     other = next(n for n in range(1, 20) if source(n).scene.things[0].color != source(0).scene.things[0].color)
@@ -80,7 +123,7 @@ def test_a_scene_whose_shots_show_two_subjects_is_told(monkeypatch: pytest.Monke
         seen.append((task, prompt, int(given.image.sum())))
         return source(other if spoilt and "the camera" in prompt else seed).film
 
-    monkeypatch.setattr(evaluate_tasks, "render", render)
+    monkeypatch.setattr(task_measures, "render", render)
     spoilt = False
     assert Tasks(Nothing()).scene(source(0)) == pytest.approx(1.0)
     [one, two] = seen
@@ -101,6 +144,7 @@ def test_figures() -> None:
     assert psnr(half, black) > psnr(half, black, where), "the rest is equal"
     assert overlap(where, where) == 1.0 and overlap(where, ~where) == 0.0
     assert all(0 <= low <= high < FRAMES for low, high in KEPT)
+    assert nearer(black, (10, 0, 0), (9, 9, 9)).all() and not nearer(gray, (0, 0, 0), (99, 99, 99), (20, 20, 20)).any()
 
 
 def test_the_command_goes_on_and_the_card_has_its_table(

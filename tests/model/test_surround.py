@@ -11,9 +11,9 @@ import torch
 
 from model import Pipeline
 from model.conditions.build import Given
-from model.conditions.surround import drawn_in, is_background
+from model.conditions.surround import around, drawn_in, is_background
 from model.conditions.takes import render
-from model.training.evaluate_tasks import Tasks, source
+from model.training.task_measures import Tasks, source
 from tests.model.folders import build_folder
 
 SIZE: dict[str, Any] = {"width": 96, "height": 96, "frames": 5, "seed": 5, "guidance_scale": 3.0}
@@ -37,6 +37,13 @@ def test_what_touches_the_border_is_the_background() -> None:
     stands = spot()
     stands[:, 32:, 32:64] = True
     assert is_background(stands), "somebody who stands on the lower border"
+
+
+def test_around_a_mask_is_what_is_near_it() -> None:
+    one = np.zeros((2, 9, 9), bool)
+    one[0, 4, 3] = True
+    grown = around(one, 2)
+    assert grown[0, 2:7, 1:6].all() and grown.sum() == 25
 
 
 def test_what_the_model_made_too_much_of_is_gone() -> None:

@@ -51,6 +51,13 @@ def half_mask() -> np.ndarray:
     return mask
 
 
+def spot_mask() -> np.ndarray:
+    """White on a thing that lies in the right two columns of tokens and fills none of them."""
+    mask = np.zeros((1, HEIGHT, WIDTH), bool)
+    mask[:, 8:24, 20:44] = True
+    return mask
+
+
 def given_for(task: str, frames: int) -> Given:
     source = film(frames)
     return {
@@ -124,7 +131,10 @@ def test_an_edit_keeps_what_is_black_in_the_mask(load: Load, kind: Kind) -> None
     condition = told(pipeline, "edit", clip, given)
     known = condition.condition.known
     columns = known[0, 0].amin((0, 1)).tolist()
-    assert columns == [1, 1, 1, 0, 0, 0], "latents of 8 pixels, of which the left 24 are kept"
+    if kind == "ti2v":
+        assert columns == [1, 1, 0, 0, 0, 0], "tokens of 16 pixels, of which the left 24 are kept"
+    else:
+        assert columns == [1, 1, 1, 0, 0, 0], "latents of 8 pixels, of which the left 24 are kept"
     assert condition.condition.told((1, 2, 2))[0, 0, 0, 0].tolist() == [1, 1, 0, 0, 0, 0], "tokens are told whole"
     sampled = sample(pipeline, "edit", PROMPT, clip, told=condition, strength=1.0, **SETTINGS)
     assert sampled.latents is not None
@@ -142,7 +152,44 @@ def test_only_the_mask_moves_in_a_picture_that_is_animated(load: Load) -> None:
     given = Given(image=picture, mask=half_mask())
     frames = render(load("ti2v"), "edit", PROMPT, given, width=WIDTH, height=HEIGHT, frames=9, **SETTINGS)
     assert (frames[:, :, :24] == picture[:, :24]).all()
-    assert frames[:, :, 24:].std(axis=0).mean() > 0.5
+    assert (frames[0] == picture).all(), "it moves on from where the picture shows it"
+    assert frames[1:, :, 24:].std(axis=0).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Given(image=film(1)[0], mask=half_mask().repeat(9, axis=0)),
+        Given(image=film(1)[0], mask=~spot_mask()),
+        Given(video=film(9), mask=half_mask()),
+    ],
+    ids=["a mask film", "a background", "a film"],
+)
+def test_other_edits_make_their_first_frame_anew(load: Load, given: Given) -> None:
+    frames = render(load("ti2v"), "edit", PROMPT, given, width=WIDTH, height=HEIGHT, frames=9, **SETTINGS)
+    source = given.image if given.video is None else given.video[0]
+    assert source is not None and given.mask is not None
+    anew = given.mask[0]
+    assert (frames[0][~anew] == source[~anew]).all()
+    assert (frames[0][anew] != source[anew]).mean() > 0.5
+
+
+def test_a_picture_is_edited_as_a_clip_of_one_frame(load: Load) -> None:
+    given = Given(image=film(1)[0], mask=half_mask())
+    [frame] = render(load("ti2v"), "edit", PROMPT, given, width=WIDTH, height=HEIGHT, frames=1, **SETTINGS)
+    assert given.image is not None
+    assert (frame[:, :24] == given.image[:, :24]).all() and (frame[:, 24:] != given.image[:, 24:]).mean() > 0.5
+
+
+def test_what_lies_across_the_edge_of_a_replaced_thing_is_not_held_to_it(load: Load) -> None:
+    clip = clip_of(load("ti2v"), "edit", WIDTH, HEIGHT, 9)
+    thing = spot_mask()
+    edit, background = (told(load("ti2v"), "edit", clip, Given(video=film(9), mask=m)) for m in (thing, ~thing))
+    for level in (1.0, 0.5, 0.0):
+        known = edit.condition.token_mask((1, 2, 2), level)
+        assert torch.equal(known, edit.condition.token_mask((1, 2, 2))), "known whole, at every noise level"
+    assert 0 < known.sum() < known.numel() / 2
+    assert background.condition.token_mask((1, 2, 2), 1.0).sum() > background.condition.token_mask((1, 2, 2)).sum()
 
 
 def test_a_mask_may_move(load: Load) -> None:
