@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -15,7 +15,7 @@ from model.gang import OnStep, end_step, share, share_slowly, together
 from model.long.held import held
 from model.long.pieces import LongPlan, Piece
 from model.long.planning import plan_pieces
-from model.long.windows import assemble, averaged, condition_of, known_whole, ringed
+from model.long.windows import assemble, averaged, condition_of, eased, known_whole, ringed
 from model.velocity import Form
 
 if TYPE_CHECKING:
@@ -174,12 +174,13 @@ class _Work:
             return 0
         if piece.steps is not None:
             return (piece.steps[1] - piece.steps[0]) * max(1, len(self.plan.windows))
-        return len(self._denoiser.start(self._strength if self._strength < 1.0 else self._share_of(piece)))
+        share = self._strength if self._strength < 1.0 else self._whole_steps(piece.strength)
+        return len(self._denoiser.start(share))
 
-    def _share_of(self, piece: Piece) -> float:
-        """The share of the noise that a piece starts from by the plan: of whole steps, at least one."""
+    def _whole_steps(self, strength: float) -> float:
+        """A share of the noise that is of whole steps, at least one."""
         steps = self._denoiser.steps
-        return min(1.0, (max(1, round(piece.strength * steps)) + 0.5) / steps)
+        return min(1.0, (max(1, round(strength * steps)) + 0.5) / steps)
 
     def _nothing_to_make(self, piece: Piece) -> bool:
         return piece.steps is None and self._whole.issuperset(piece.makes)
@@ -234,10 +235,16 @@ class _Work:
         return latents[:, :, [piece.positions.index(position) for position in piece.makes]]
 
     def _condition_of(self, piece: Piece) -> Condition | None:
-        first, strength = None, self._share_of(piece)
-        if strength < 1.0 and self._strength == 1.0 and piece.positions[0] == 0:
+        strength = self._whole_steps(piece.strength)
+        if strength == 1.0 or self._strength < 1.0:
+            return condition_of(self.plan, piece, self.made, self._condition)
+        first = None
+        if piece.positions[0] == 0:
             first = self._stand(self.made[self.plan.source(piece, 0)][:, :, :1], (0,), 0)
-        return condition_of(self.plan, piece, self.made, self._condition, strength=strength, first=first)
+        window = condition_of(self.plan, piece, self.made, self._condition, strength=strength, first=first)
+        assert window is not None, "such a piece knows of others"
+        share_left = share(self._denoiser.group, lambda: eased(window, first))
+        return replace(window, strength=self._whole_steps(piece.strength * share_left))
 
     def _stand(self, window: Tensor, pictures: Sequence[int], done: int) -> Tensor:
         """Pictures of a window as latents, on every rank; see `held`.

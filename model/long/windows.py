@@ -17,6 +17,12 @@ from model.sampler import Walk
 
 AfterWindow = Callable[[Tensor], None]
 
+NEAR, FAR = 0.5, 0.9
+"""Change from one known latent to the next, of what stands out in them: things that come less far than a latent is wide
+change in part, those that come further change wholly."""
+EASE = 0.6
+"""Share of a piece's strength that is left where what it knows is near: there the straight way is nearly the truth."""
+
 
 def cut(condition: Condition | None, positions: Sequence[int]) -> Condition | None:
     """What is known of a clip, at these latents of it."""
@@ -82,6 +88,20 @@ def _way(latents: Tensor, places: Mapping[int, float]) -> Tensor:
         share = rearrange(((steps - left) / (right - left)).clamp(0, 1), "t -> 1 1 t 1 1")
         way[:, :, before + 1 : after] = torch.lerp(latents[:, :, [before]], latents[:, :, [after]], share)
     return way
+
+
+def eased(window: Condition, first: Tensor | None = None) -> float:
+    """The share of its strength that a window needs which starts from the way between known latents, EASE to 1.
+
+    first: as for `condition_of`.
+    """
+    latents = window.truth if first is None else torch.cat([first, window.truth[:, :, 1:]], dim=2)
+    known = latents[0, :, sorted(known_whole(window))]
+    stands_out = known - rearrange(known, "c t h w -> c t (h w)").median(dim=2).values[:, :, None, None]
+    contrast = stands_out.norm(dim=0).amax(dim=(1, 2))
+    change = known.diff(dim=1).norm(dim=0).amax(dim=(1, 2))
+    most = float((change / torch.maximum(contrast[1:], contrast[:-1]).clamp_min(1e-6)).max())
+    return EASE + (1.0 - EASE) * min(1.0, max(0.0, (most - NEAR) / (FAR - NEAR)))
 
 
 def known_whole(condition: Condition | None) -> frozenset[int]:

@@ -18,6 +18,7 @@ from model.conditions.takes import render
 from model.denoising import Denoiser
 from model.long import Long, denoise_long, plan_pieces
 from model.long.held import held
+from model.long.windows import eased
 from model.training.world import draw, sample_scene
 from tests.model.folders import build_folder
 
@@ -103,7 +104,8 @@ def test_a_slow_gap_starts_from_the_way_between_its_keys(tmp_path: Path, walks: 
     assert alone is None
     for piece, (noise, condition, _) in zip(plan.pieces[1:], rest, strict=True):
         assert noise.shape[2] == len(piece.positions)
-        assert int(8 * condition.strength) == 4, "half of the steps"
+        stands = held(pipeline, keys[:, :, :1], [0]) if piece.positions[0] == 0 else None
+        assert int(8 * condition.strength) == round(8 * 0.5 * eased(condition, stands)), "half of the steps, or fewer"
         places = [piece.positions.index(position) for position in piece.known]
         belong = [place - piece.positions[0] for place in piece.places] or places
         for number, (before, after) in enumerate(itertools.pairwise(places)):
@@ -117,6 +119,30 @@ def test_a_slow_gap_starts_from_the_way_between_its_keys(tmp_path: Path, walks: 
                 assert torch.allclose(condition.truth[:, :, place], (1 - share) * left + share * right, atol=1e-5)
         known = condition.mask[0, 0, :, 0, 0]
         assert [place for place, value in enumerate(known.tolist()) if value] == places
+
+
+@pytest.mark.parametrize(
+    ("moved", "share"), [(0.0, 0.6), (0.3, 0.6), (0.7, 0.8), (1.0, 1.0)], ids=["stands", "near", "farther", "far"]
+)
+def test_the_nearer_its_keys_the_less_a_gap_is_made_anew(moved: float, share: float) -> None:
+    """A thing of one latent that goes on to the next one, in part; the ground is of another value in each channel."""
+    keys = torch.tensor([0.5, -1.0, 2.0])[None, :, None, None, None].repeat(1, 1, 2, 4, 4)
+    keys[:, :, 0, 1, 1] += 3.0
+    keys[:, :, 1, 1, 1] += 3.0 * (1 - moved)
+    keys[:, :, 1, 1, 2] += 3.0 * moved
+    window = Condition.at_frames(keys, (5, 4, 4), [0, 4])
+    assert eased(window) == pytest.approx(share, abs=0.01)
+    other = Condition.at_frames(keys * 0.1, (5, 4, 4), [0, 4])
+    assert eased(other) == pytest.approx(share, abs=0.01), "whatever the contrast"
+    assert eased(window, keys[:, :, 1:]) == pytest.approx(0.6), "from what the clip's first picture is, held"
+
+
+def test_how_near_keys_are_is_told_of_the_farthest_and_of_nothing_else() -> None:
+    keys = torch.zeros(1, 2, 3, 4, 4)
+    keys[:, :, :2, 1, 1] = keys[:, :, 2, 3, 3] = 1.0
+    assert eased(Condition.at_frames(keys, (7, 4, 4), [0, 3, 6])) == 1.0
+    assert eased(Condition.at_frames(keys[:, :, :2], (7, 4, 4), [0, 3])) == pytest.approx(0.6)
+    assert eased(Condition.at_frames(torch.ones(1, 2, 2, 4, 4), (7, 4, 4), [0, 3])) == pytest.approx(0.6), "no thing"
 
 
 @pytest.mark.parametrize("task", ["v2v", "edit", "infill"])
