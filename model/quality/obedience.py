@@ -202,8 +202,8 @@ def style(reading: Reading, asked: Asked) -> Verdict | None:
 
 
 def camera(reading: Reading, asked: Asked) -> Verdict | None:
-    """What the camera does: asked for, or that it stands before a background which would show it."""
-    if len(reading.blobs) < 5 or (asked.camera == "still" and asked.texture == "plain"):
+    """What the camera does, before a background which would show it: what was asked for, or that it stands."""
+    if len(reading.blobs) < 5 or asked.texture == "plain":
         return None
     right = (reading.camera or "still") == asked.camera
     return Verdict(right, float(right))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from model.training.world import SHARES
+from model.training.world import FAMILIES
 
 
 def add_shares(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,6 @@ def as_share(text: str) -> tuple[str, float]:
         number = float(share)
     except ValueError:
         number = 0.0
-    if name not in SHARES or not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not FAMILY=SHARE, a number above 0 of {', '.join(SHARES)}")
+    if name not in FAMILIES or not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FAMILY=SHARE, a number above 0 of {', '.join(FAMILIES)}")
     return name, number

@@ -195,3 +195,12 @@ def test_figures_have_intervals_and_baselines() -> None:
     low, high = interval([True] * 5 + [False] * 5)
     assert 0.1 <= low < 0.5 < high <= 0.9
     assert interval([]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("texture", "judged"), [("", False), ("striped ", True)])
+def test_a_camera_is_judged_where_a_background_shows_what_it_does(texture: str, judged: bool) -> None:
+    thing = Thing("circle", "red", "large", 12.8, Motion("still", "still", (32.0, 32.0)))
+    film = draw(Scene((thing,), "gray", 64, 64, 17, texture=texture.strip() or "plain"))
+    verdicts = judge(read(film), parse(f"a large red circle on a {texture}gray background, the camera pans left"))
+    assert ("camera" in verdicts) == judged and (not judged or not verdicts["camera"].passed)
+    assert "background" in verdicts

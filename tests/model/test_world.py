@@ -10,9 +10,10 @@ import pytest
 from model.training import captions
 from model.training.world import (
     BACKGROUNDS,
+    CAMERAS,
     COLORS,
+    FAMILIES,
     KINDS,
-    SHARES,
     Part,
     centres,
     coverage,
@@ -26,7 +27,7 @@ from model.training.world import (
 from model.training.world.vocabulary import OCCLUDER
 
 SIZES = [(64, 64), (96, 64), (64, 96)]
-MOVED_BY_CAMERA = "camera"  # a camera may lose what stands still
+MOVED_BY_CAMERA = ("camera", "bare")  # a camera may lose what stands still
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -40,7 +41,7 @@ def test_one_shape_never_touches_the_border_nor_turns_back(width: int, height: i
         assert np.allclose(steps, steps[0])
 
 
-@pytest.mark.parametrize("family", [family for family in SHARES if family != MOVED_BY_CAMERA])
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in MOVED_BY_CAMERA])
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_things_stay_in_the_frame(family: str, width: int, height: int) -> None:
     rng = np.random.default_rng(1)
@@ -68,7 +69,7 @@ def test_things_that_are_alike_keep_apart_and_are_as_many_as_asked(frames: int) 
     assert min(numbers.count(2), numbers.count(3)) > 15
 
 
-@pytest.mark.parametrize("family", SHARES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_scene_survives_json_and_draws_the_same(family: str) -> None:
     rng = np.random.default_rng(2)
     for frames in (9, 17) if family in ("turning", "contact") else (1, 5, 17):  # too short for something to happen
@@ -80,7 +81,7 @@ def test_a_scene_survives_json_and_draws_the_same(family: str) -> None:
         assert np.array_equal(draw(again), clip)
 
 
-@pytest.mark.parametrize("family", SHARES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_part_is_cut_from_the_whole(family: str) -> None:
     rng = np.random.default_rng(6)
     for _ in range(6):
@@ -91,7 +92,7 @@ def test_a_part_is_cut_from_the_whole(family: str) -> None:
         assert np.array_equal(coverage(scene, part), coverage(scene)[cut])
 
 
-@pytest.mark.parametrize("family", SHARES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_things_are_drawn_to_their_soft_ends_and_no_further(family: str) -> None:
     """Things are drawn within boxes around them: none may be too small."""
     rng, faintest = np.random.default_rng(7), 1.0
@@ -102,6 +103,18 @@ def test_things_are_drawn_to_their_soft_ends_and_no_further(family: str) -> None
         assert not inked[covered == 0].any()
         faintest = min(faintest, float(covered[covered > 0].min()))
     assert faintest < 0.1
+
+
+def test_a_bare_camera_has_nothing_behind_its_thing() -> None:
+    rng = np.random.default_rng(8)
+    scenes = [sample_scene(rng, 64, 64, 17, shares={"bare": 1.0}) for _ in range(60)]
+    assert {scene.texture for scene in scenes} == {"plain"}
+    assert {scene.camera for scene in scenes} == {name for name in CAMERAS if name != "still"}
+    for scene in scenes:
+        covered = coverage(scene)
+        assert np.abs(covered[0] - covered[-1]).max() > 0.5, "the thing tells"
+        assert f"on a {scene.background} background" in captions.dense(scene)
+        assert f"the camera {scene.camera}" in captions.dense(scene)
 
 
 def test_what_is_kept_from_training_has_every_word_in_it_somewhere_else() -> None:

@@ -62,7 +62,7 @@ def sample_scene(
     weights = np.asarray([shares[name] for name in names])
     family = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     scene = FAMILIES[family](_Maker(rng, width, height, frames, fps))
-    if family != "camera" and rng.random() < _DRESSED:
+    if family not in ("camera", "bare") and rng.random() < _DRESSED:
         scene = replace(scene, texture=_word(rng, TEXTURES[1:]))
     if rng.random() < _DRESSED:
         scene = replace(scene, style=_word(rng, STYLES[1:]))
@@ -180,6 +180,11 @@ def _camera(make: _Maker) -> Scene:
     return replace(scene, camera=camera, camera_rate=float(rate))
 
 
+def _bare(make: _Maker) -> Scene:
+    """As `_camera`, before a plain background: only the thing tells that the camera moves, and no texture comes."""
+    return replace(_camera(make), texture="plain")
+
+
 def _middle(make: _Maker) -> tuple[float, float, float, float]:
     """The middle of the frame, so that a camera does not lose what stands there at once."""
     x, y = 0.12 * make.width, 0.12 * make.height
@@ -286,6 +291,7 @@ FAMILIES: dict[str, Callable[[_Maker], Scene]] = {
     "two": _two,
     "count": _count,
     "camera": _camera,
+    "bare": _bare,
     "turning": _turning,
     "contact": _contact,
     "physics": _physics,
