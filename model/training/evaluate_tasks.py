@@ -34,7 +34,7 @@ MEASURES: dict[str, str] = {
     "extend_back": "given frames back, dB", "infill": "given frames back, dB", "loop": "seam, in median steps",
     "background": "subject kept, IoU", "subject": "another one in its place, IoU", "region": "outside of the mask, dB",
     "animation": "way of what is in the mask, of the drawn one", "restyle": "subject kept, IoU",
-    "scene": "identity of two cameras' shots, 0 to 1",
+    "scene": "identity of two cameras' shots, 0 to 1", "ground": "of their pixels thing or plain ground, 0 to 1",
 }  # fmt: skip
 
 

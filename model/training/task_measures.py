@@ -25,6 +25,7 @@ _SEED = 9 * 10**6  # of the sources; prompts and training draw their scenes from
 SIDE, FRAMES = 128, 17
 KEPT = ((0, 4), (13, 16))  # what infill is given
 SHOTS = ("still", "zooms out")  # cameras of a scene's shots, before which no thing leaves the frame
+PLAIN = 60.0  # how far a pixel may be from a colour to be it; the second tone of a texture is farther
 MARGIN = 8  # pixels around a thing that a mask over it leaves, as a brush does
 MINUTE = 60 * 8 + 1
 
@@ -163,12 +164,22 @@ class Tasks:
         far = np.linalg.norm(film - ground, axis=-1)
         return overlap(far > 60, coverage(one.scene) > 0.5)
 
-    def scene(self, one: Source) -> float:
-        """Identity of two shots of one scene: both start from one picture, and another camera looks at each."""
+    def _shots(self, one: Source) -> list[Film]:
+        """Two shots of one scene: both start from one picture, and another camera looks at each."""
         thing = one.scene.things[0]
         stands = replace(thing, motion=Motion("still", "still", thing.motion.start))
         prompts = [captions.dense(replace(one.scene, things=(stands,), camera=camera)) for camera in SHOTS]
-        return identity([self._film("i2v", one, Given(image=one.film[0]), prompt) for prompt in prompts])
+        return [self._film("i2v", one, Given(image=one.film[0]), prompt) for prompt in prompts]
+
+    def scene(self, one: Source) -> float:
+        """Identity of two shots of one scene."""
+        return identity(self._shots(one))
+
+    def ground(self, one: Source) -> float:
+        """Share of the pixels, in the worse of two shots of a scene, that are the thing or its plain background."""
+        known = COLORS[one.scene.things[0].color], BACKGROUNDS[one.scene.background]
+        near = (np.linalg.norm(film[..., None, :] - np.array(known, float), axis=-1) for film in self._shots(one))
+        return min(float((far.min(axis=-1) < PLAIN).mean()) for far in near)
 
     def minute(self, method: str, one: Source) -> dict[str, float]:
         """A minute by one method: its seams and the widest step elsewhere in median steps, that step in grey levels,

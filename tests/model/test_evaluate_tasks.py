@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from model.training import evaluate_tasks, task_measures
 from model.training.card_tables import tasks_text
 from model.training.run import STOPPED
 from model.training.task_measures import FRAMES, KEPT, MARGIN, SIDE, Tasks, nearer, overlap, psnr, source
-from model.training.world import BACKGROUNDS, COLORS, coverage
+from model.training.world import BACKGROUNDS, COLORS, TEXTURES, coverage, draw
 
 
 class Nothing:
@@ -129,8 +130,21 @@ def test_a_scene_whose_shots_show_two_subjects_is_told(monkeypatch: pytest.Monke
     [one, two] = seen
     assert one[0] == two[0] == "i2v" and one[2] == two[2], "both start from one picture"
     assert "standing still" in one[1] and two[1] == f"{one[1]}, the camera zooms out"
+    assert Tasks(Nothing()).ground(source(0)) > 0.97
     spoilt = True
     assert Tasks(Nothing()).scene(source(0)) < 0.75
+
+
+def test_a_texture_that_a_camera_brings_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def render(*_: Any, **__: Any) -> np.ndarray:
+        return draw(replace(source(0).scene, texture=texture))
+
+    monkeypatch.setattr(task_measures, "render", render)
+    shares = {}
+    for texture in TEXTURES:
+        shares[texture] = Tasks(Nothing()).ground(source(0))
+    assert shares.pop("plain") > 0.97
+    assert max(shares.values()) < 0.9, "dots cover the least"
 
 
 def test_figures() -> None:
