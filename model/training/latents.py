@@ -32,8 +32,8 @@ from model.training import captions
 from model.training.crops import as_video
 from model.training.known import Known, known
 from model.training.run import STOPPED
-from model.training.shares import add_shares
-from model.training.world import SHARES, Scene, draw, held_out, sample_scene, to_json
+from model.training.shares import add_shares, part_of_one
+from model.training.world import DRESSED, SHARES, Scene, draw, held_out, sample_scene, to_json
 
 # (width, height, frames, share of the parts)
 Shapes = tuple[tuple[int, int, int, float], ...]
@@ -91,11 +91,12 @@ def learnt(
     frames: int,
     shares: Mapping[str, float] = SHARES,
     slower: tuple[float, float] = (1.0, 1.0),
+    dressed: float = DRESSED,
 ) -> Iterator[Scene]:
     """Scenes without end, less those whose combinations of attributes are kept from training."""
     while True:
         times = float(np.exp(rng.uniform(*np.log(slower)))) if slower[1] > 1 else 1.0
-        scene = sample_scene(rng, width, height, frames, FPS * times, shares=shares)
+        scene = sample_scene(rng, width, height, frames, FPS * times, shares=shares, dressed=dressed)
         if not held_out(scene):
             yield replace(scene, fps=FPS)
 
@@ -127,9 +128,15 @@ class Parts(Dataset[Drawn]):
     """The parts of one kind that are still to be made, drawn from their numbers alone."""
 
     def __init__(
-        self, folder: Path, kind: Kind, count: int, numbers: Sequence[int], shares: Mapping[str, float] = SHARES
+        self,
+        folder: Path,
+        kind: Kind,
+        count: int,
+        numbers: Sequence[int],
+        shares: Mapping[str, float] = SHARES,
+        dressed: float = DRESSED,
     ) -> None:
-        self.kind, self.count, self.shares = kind, count, shares
+        self.kind, self.count, self.shares, self.dressed = kind, count, shares, dressed
         paths = {number: folder / f"{kind.prefix}-{number:05d}.safetensors" for number in numbers}
         self.missing = [(number, path) for number, path in paths.items() if not path.exists()]
 
@@ -143,7 +150,7 @@ class Parts(Dataset[Drawn]):
         shares = [share for *_, share in kind.shapes]
         width, height, frames, _ = kind.shapes[int(rng.choice(len(kind.shapes), p=shares))]
         count = min(kind.part, self.count - number * kind.part)
-        scenes = list(islice(learnt(rng, width, height, frames, self.shares, kind.slower), count))
+        scenes = list(islice(learnt(rng, width, height, frames, self.shares, kind.slower, self.dressed), count))
         texts = [
             text
             for scene in scenes
@@ -193,6 +200,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first part")
     parser.add_argument("--stride", type=int, default=1, help="make every so-many-th part only")
     add_shares(parser)
+    parser.add_argument(
+        "--dressed", type=part_of_one, default=DRESSED, help="share of them with a texture, and with a style"
+    )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--scale", type=int, default=1, help="encode times as many at once; 16 and more on a GPU")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead; 0 draws in this one")
@@ -213,7 +223,7 @@ def main() -> None:
         (CLIP, given.count, shares),
     ):
         numbers = range(given.first, -(-count // kind.part), given.stride)
-        parts = Parts(given.out, kind, count, numbers, own)
+        parts = Parts(given.out, kind, count, numbers, own, given.dressed)
         drawn = DataLoader(
             parts, batch_size=None, num_workers=given.workers, prefetch_factor=2 if given.workers else None
         )

@@ -34,3 +34,18 @@ def as_share(text: str) -> tuple[str, float]:
     if name not in FAMILIES or not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not FAMILY=SHARE, a number above 0 of {', '.join(FAMILIES)}")
     return name, number
+
+
+def part_of_one(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return number

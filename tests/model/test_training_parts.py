@@ -20,7 +20,7 @@ from model.training.graphs import Graphed
 from model.training.known import WINDOW
 from model.training.latents import CLIP, REWORDINGS, SLOW, STILL, Drawn, Kind, Parts, read_part, write_part
 from model.training.release import AVERAGED, average
-from model.training.shares import as_share
+from model.training.shares import as_share, part_of_one
 from model.training.text import build_tokenizer
 from model.training.transformer import (
     FlowObjective,
@@ -129,6 +129,13 @@ def test_a_part_follows_from_its_number_and_shows_what_was_asked_for(tmp_path: P
     for wrong in ("two", "two=", "two=-1", "two=nan", "two=inf", "three=1"):
         with pytest.raises(argparse.ArgumentTypeError, match="FAMILY=SHARE"):
             as_share(wrong)
+    plain, dressed = (Parts(tmp_path, kind, 20, [0], {"one": 1.0}, share)[0].scenes for share in (0.0, 1.0))
+    assert {(scene.texture, scene.style) for scene in plain} == {("plain", "flat")}
+    assert not any(scene.texture == "plain" or scene.style == "flat" for scene in dressed)
+    assert part_of_one("0.5") == 0.5
+    for wrong in ("-0.1", "1.1", "nan", "half"):
+        with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 1"):
+            part_of_one(wrong)
 
 
 def test_batches_of_every_kind_give_a_loss_that_reaches_all_weights(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ tells where things are, `drawing` makes pixels.
 from model.training.world.drawing import Part, coverage, draw, ideal
 from model.training.world.holdout import held_out
 from model.training.world.motion import centres, colors, on_screen
-from model.training.world.sampling import FAMILIES, SHARES, SPEED_PER_SECOND, sample_scene
+from model.training.world.sampling import DRESSED, FAMILIES, SHARES, SPEED_PER_SECOND, sample_scene
 from model.training.world.scene import Event, Motion, Scene, Thing, from_json, to_json
 from model.training.world.vocabulary import (
     BACKGROUNDS,
@@ -23,7 +23,7 @@ from model.training.world.vocabulary import (
 )
 
 __all__ = [
-    "BACKGROUNDS", "CAMERAS", "COLORS", "DIRECTIONS", "FAMILIES", "KINDS", "SHARES", "SIZES", "SPEED_PER_SECOND",
-    "STYLES", "TEXTURES", "Event", "Motion", "Part", "Rgb", "Scene", "Thing", "centres", "colors", "coverage", "draw",
+    "BACKGROUNDS", "CAMERAS", "COLORS", "DIRECTIONS", "DRESSED", "FAMILIES", "KINDS", "SHARES", "SIZES",
+    "SPEED_PER_SECOND", "STYLES", "TEXTURES", "Event", "Motion", "Part", "Rgb", "Scene", "Thing", "centres", "colors", "coverage", "draw",
     "from_json", "held_out", "ideal", "on_screen", "sample_scene", "to_json",
 ]  # fmt: skip

@@ -42,7 +42,7 @@ _EVENT_FRAMES = 9
 # Between things that are alike, of the short side: nearly a token. Nearer ones, drawn by tokens, run into each other
 # before it is settled how many they are.
 APART = 0.1
-_DRESSED = 0.12  # share of the clips in a family that have a texture or a style besides
+DRESSED = 0.12  # share of the clips in a family that have a texture, and of all that have a style
 
 
 def sample_scene(
@@ -53,8 +53,12 @@ def sample_scene(
     fps: float = 8.0,
     *,
     shares: Mapping[str, float] = SHARES,
+    dressed: float = DRESSED,
 ) -> Scene:
-    """A scene of one of the families in `shares` (name -> how often), for a clip of that size and length."""
+    """A scene of one of the families in `shares` (name -> how often), for a clip of that size and length.
+
+    dressed: how often it has a texture, unless its family settles that, and how often a style.
+    """
     # A still, or a blink, has no room for something to happen.
     names = [name for name in shares if frames >= _EVENT_FRAMES or name not in ("turning", "contact")]
     if not names:
@@ -62,9 +66,9 @@ def sample_scene(
     weights = np.asarray([shares[name] for name in names])
     family = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     scene = FAMILIES[family](_Maker(rng, width, height, frames, fps))
-    if family not in ("camera", "bare") and rng.random() < _DRESSED:
+    if family not in ("camera", "bare") and rng.random() < dressed:
         scene = replace(scene, texture=_word(rng, TEXTURES[1:]))
-    if rng.random() < _DRESSED:
+    if rng.random() < dressed:
         scene = replace(scene, style=_word(rng, STYLES[1:]))
     return scene
 
