@@ -24,6 +24,6 @@ from model.training.world.vocabulary import (
 
 __all__ = [
     "BACKGROUNDS", "CAMERAS", "COLORS", "DIRECTIONS", "DRESSED", "FAMILIES", "KINDS", "SHARES", "SIZES",
-    "SPEED_PER_SECOND", "STYLES", "TEXTURES", "Event", "Motion", "Part", "Rgb", "Scene", "Thing", "centres", "colors", "coverage", "draw",
-    "from_json", "held_out", "ideal", "on_screen", "sample_scene", "to_json",
+    "SPEED_PER_SECOND", "STYLES", "TEXTURES", "Event", "Motion", "Part", "Rgb", "Scene", "Thing", "centres",
+    "colors", "coverage", "draw", "from_json", "held_out", "ideal", "on_screen", "sample_scene", "to_json",
 ]  # fmt: skip
