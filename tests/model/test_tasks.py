@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from model.conditions.build import Given
+from model.conditions.canvas import laid
 from model.conditions.spans import Clip
 from model.conditions.takes import clip_of, decode, render, sample
 from model.errors import InputError
@@ -282,9 +283,7 @@ def test_the_given_end_is_the_films_end_whatever_its_length(load: Load, task: st
         source = given.video if task == "extend_back" else given.last
         assert source is not None
         end = source[frames - clip.end - 1]
-    from model.conditions.build import _laid
-
-    canvas = _laid(task, given, clip, pipeline.form)
+    canvas = laid(task, given, clip, pipeline.form)
     assert canvas is not None
     assert (canvas.film[frames - 1] == end).all()
 
