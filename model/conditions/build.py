@@ -103,10 +103,10 @@ def build(
     last_known = int(np.nonzero(known.any(axis=(1, 2)))[0].max(initial=0))
     latents = _encoded(autoencoder, canvas.film, None if sourced or form is Form.CHANNELS else last_known, clip)
     share = _shares(known, clip, autoencoder.spatial_stride).to(latents.device)
+    if task == "edit" and not background:
+        share = _known_whole(share, patch if form is Form.TIMESTEPS else (1, 1, 1))
     if form is not Form.CHANNELS:
         mask = share.mean(dim=1, keepdim=True)
-        if task == "edit" and not background:
-            mask = _known_whole(share, patch if form is Form.TIMESTEPS else (1, 1, 1))
         return Told(Condition(latents, mask, strength), canvas.overlay, _whole_frames(canvas, known), background)
     grey = np.where(known[..., None], canvas.film, 0).astype(np.float32) / 127.5 - known[..., None]
     shown = autoencoder.encode(_tensor(grey))

@@ -77,7 +77,9 @@ def laid(task: str, given: Given, clip: Clip, form: Form) -> Canvas | None:
             overlay = Overlay(film, apart[:, None, None]) if apart.any() else None
             return Canvas(film[held_between(kept)], kept[:, None, None], overlay)
         case "edit":
-            source = given.image[None] if given.video is None and given.image is not None else given.video
+            source = given.video
+            if source is None and given.image is not None:
+                source = _one(given.image, "image_uri", clip)
             film = _whole(source, "video_uri", clip)
             if given.mask is None:
                 raise InputError("mask_uri: this task needs a mask")

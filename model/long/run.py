@@ -169,7 +169,7 @@ class _Work:
         return latents
 
     def _units_of(self, piece: Piece) -> int:
-        """Windows that go through the transformer for it."""
+        """Windows that go through the transformer for it, at most: a piece whose ends are near takes fewer."""
         if self._nothing_to_make(piece):
             return 0
         if piece.steps is not None:
@@ -228,7 +228,7 @@ class _Work:
             self._noise[:, :, list(piece.positions)],
             self._condition_of(piece),
             generator=generator,
-            on_step=None if self._on_step is None else lambda done, _: self._tell(done),
+            on_step=lambda done, steps: self._tell(self._units[piece.id] - steps + done),
         )
         if piece.pictures:
             return self._keys(piece, latents)

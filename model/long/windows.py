@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -20,6 +21,8 @@ AfterWindow = Callable[[Tensor], None]
 NEAR, FAR = 0.5, 0.9
 """Change from one known latent to the next, of what stands out in them: things that come less far than a latent is wide
 change in part, those that come further change wholly."""
+FAINT = 0.3
+"""Of what stands out most in a window, what counts as a thing at all."""
 EASE = 0.6
 """Share of a piece's strength that is left where what it knows is near: there the straight way is nearly the truth."""
 
@@ -97,10 +100,13 @@ def eased(window: Condition, first: Tensor | None = None) -> float:
     """
     latents = window.truth if first is None else torch.cat([first, window.truth[:, :, 1:]], dim=2)
     known = latents[0, :, sorted(known_whole(window))]
-    stands_out = known - rearrange(known, "c t h w -> c t (h w)").median(dim=2).values[:, :, None, None]
-    contrast = stands_out.norm(dim=0).amax(dim=(1, 2))
-    change = known.diff(dim=1).norm(dim=0).amax(dim=(1, 2))
-    most = float((change / torch.maximum(contrast[1:], contrast[:-1]).clamp_min(1e-6)).max())
+    ground = rearrange(known, "c t h w -> c t (h w)").median(dim=2).values[:, :, None, None]
+    stands_out = (known - ground).norm(dim=0)
+    # Of what is at that place: beside a strong thing that stands a faint one moves unseen, and what hardly stands out
+    # at all is noise.
+    there = F.max_pool2d(stands_out[:, None], 3, stride=1, padding=1)[:, 0].clamp_min(FAINT * float(stands_out.max()))
+    change = known.diff(dim=1).norm(dim=0)
+    most = float((change / torch.maximum(there[1:], there[:-1]).clamp_min(1e-6)).max())
     return EASE + (1.0 - EASE) * min(1.0, max(0.0, (most - NEAR) / (FAR - NEAR)))
 
 

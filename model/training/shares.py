@@ -9,7 +9,7 @@ from model.training.world import FAMILIES
 
 
 def add_shares(parser: argparse.ArgumentParser) -> None:
-    """Adds `--shares FAMILY=SHARE ...`, pairs of a name and a number; none given means the world's own shares."""
+    """Adds `--shares FAMILY=SHARE ...`, pairs of a name and a number; none given means the trainer's own shares."""
     parser.add_argument(
         "--shares",
         type=as_share,

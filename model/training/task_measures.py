@@ -162,7 +162,7 @@ class Tasks:
         film = self._film("v2v", one, Given(video=one.film, strength=0.7), prompt).astype(np.float64)
         ground = np.array(BACKGROUNDS[one.scene.background])
         far = np.linalg.norm(film - ground, axis=-1)
-        return overlap(far > 60, coverage(one.scene) > 0.5)
+        return overlap(far > PLAIN, coverage(one.scene) > 0.5)
 
     def _shots(self, one: Source) -> list[Film]:
         """Two shots of one scene: both start from one picture, and another camera looks at each."""

@@ -25,7 +25,7 @@ from tests.model.sampling_rank import HASTY_S, slowly
 
 PROMPT = "a red circle moves left ."
 # 9 tokens a latent and 3 heads: neither divides by 2 ranks.
-TAKE: dict[str, Any] = {"width": 48, "height": 48, "frames": 45, "seed": 11, "steps": 4, "guidance_scale": 4.0}
+TAKE: dict[str, Any] = {"width": 48, "height": 48, "frames": 45, "seed": 11, "steps": 6, "guidance_scale": 4.0}
 WINDOW = 17
 LAYOUTS = ("cfg=2", "ulysses=2", "ring=2")
 TIMEOUT_S = 60.0

@@ -97,7 +97,10 @@ def test_a_clip_can_be_stopped_while_its_keys_are_held(tmp_path: Path) -> None:
 def test_a_slow_gap_starts_from_the_way_between_its_keys(tmp_path: Path, walks: Any) -> None:
     pipeline = pipeline_of(tmp_path)
     take: dict[str, Any] = {"width": 32, "height": 32, "frames": 93, "seed": 3, "steps": 8}
+    told: list[tuple[int, int]] = []
+    take["on_step"] = lambda done, of: told.append((done, of))
     assert denoise_long(pipeline, "a red circle .", Long("hierarchical", 9), **take) is not None
+    assert told == sorted(told) and told[-1][0] == told[-1][1], "fewer steps than planned are told as done, too"
     plan = plan_pieces("hierarchical", 24, 3)
     assert plan.pieces[0].strength == 1.0 and plan.pieces[1].strength == 0.5
     (_, alone, keys), *rest = walks
@@ -135,6 +138,15 @@ def test_the_nearer_its_keys_the_less_a_gap_is_made_anew(moved: float, share: fl
     other = Condition.at_frames(keys * 0.1, (5, 4, 4), [0, 4])
     assert eased(other) == pytest.approx(share, abs=0.01), "whatever the contrast"
     assert eased(window, keys[:, :, 1:]) == pytest.approx(0.6), "from what the clip's first picture is, held"
+
+
+@pytest.mark.parametrize(("moved", "share"), [(0, 0.6), (1, 1.0)], ids=["stands", "far"])
+def test_a_faint_thing_counts_beside_a_strong_one_that_stands(moved: int, share: float) -> None:
+    keys = torch.zeros(1, 3, 2, 8, 8)
+    keys[:, :, :, 1, 1] = 3.0
+    keys[:, :, 0, 5, 2] = keys[:, :, 1, 5, 2 + 2 * moved] = 1.2
+    keys += 0.02 * torch.randn(keys.shape, generator=torch.Generator().manual_seed(1))
+    assert eased(Condition.at_frames(keys, (5, 8, 8), [0, 4])) == pytest.approx(share, abs=0.01)
 
 
 def test_how_near_keys_are_is_told_of_the_farthest_and_of_nothing_else() -> None:

@@ -182,6 +182,18 @@ def test_a_picture_is_edited_as_a_clip_of_one_frame(load: Load) -> None:
     assert (frame[:, :24] == given.image[:, :24]).all() and (frame[:, 24:] != given.image[:, 24:]).mean() > 0.5
 
 
+@pytest.mark.parametrize("kind", FORMS)
+def test_nothing_of_a_replaced_thing_that_moves_is_held_in_part(load: Load, kind: Kind) -> None:
+    mask = np.zeros((9, HEIGHT, WIDTH), bool)
+    for frame in range(9):
+        mask[frame, 8:24, 2 * frame + 4 : 2 * frame + 16] = True
+    condition = told(
+        load(kind), "edit", clip_of(load(kind), "edit", WIDTH, HEIGHT, 9), Given(video=film(9), mask=mask)
+    ).condition
+    for level in (1.0, 0.5):
+        assert torch.equal(condition.held(level), condition.known) and condition.known.any()
+
+
 def test_what_lies_across_the_edge_of_a_replaced_thing_is_not_held_to_it(load: Load) -> None:
     clip = clip_of(load("ti2v"), "edit", WIDTH, HEIGHT, 9)
     thing = spot_mask()
