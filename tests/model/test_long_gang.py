@@ -31,7 +31,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
 def test_one_clip_in_every_layout(rendered: Rendered, method: str, layout: str) -> None:
     alone, together = rendered.latents[f"{method} single"], rendered.latents[f"{method} {layout}"]
     assert alone.std() > 0.5
-    assert (alone - together).abs().max() < 2e-5 * alone.abs().max()
+    assert (alone - together).abs().max() < 5e-5 * alone.abs().max()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
