@@ -19,7 +19,6 @@ from model.conditions.canvas import Canvas, Film, Mask, laid
 from model.conditions.overlay import GivenFrames, Overlay
 from model.conditions.pixels import checked
 from model.conditions.spans import Clip
-from model.conditions.surround import is_background
 from model.velocity import Form
 
 if TYPE_CHECKING:
@@ -99,15 +98,14 @@ def build(
     known = canvas.known
     if task == "v2v":
         known = np.zeros((clip.frames, 1, 1), bool)
-    background = task == "edit" and is_background(known)
     last_known = int(np.nonzero(known.any(axis=(1, 2)))[0].max(initial=0))
     latents = _encoded(autoencoder, canvas.film, None if sourced or form is Form.CHANNELS else last_known, clip)
     share = _shares(known, clip, autoencoder.spatial_stride).to(latents.device)
-    if task == "edit" and not background:
+    if task == "edit" and not canvas.background:
         share = _known_whole(share, patch if form is Form.TIMESTEPS else (1, 1, 1))
     if form is not Form.CHANNELS:
         mask = share.mean(dim=1, keepdim=True)
-        return Told(Condition(latents, mask, strength), canvas.overlay, _whole_frames(canvas, known), background)
+        return Told(Condition(latents, mask, strength), canvas.overlay, _whole_frames(canvas, known), canvas.background)
     grey = np.where(known[..., None], canvas.film, 0).astype(np.float32) / 127.5 - known[..., None]
     shown = autoencoder.encode(_tensor(grey))
     tokens = None
@@ -124,7 +122,7 @@ def build(
         imposed=task not in ("i2v", "flf2v"),
     )
     whole = _whole_frames(canvas, known) if condition.imposed else None
-    return Told(condition, canvas.overlay, whole, background)
+    return Told(condition, canvas.overlay, whole, canvas.background)
 
 
 def _whole_frames(canvas: Canvas, known: Mask) -> GivenFrames | None:

@@ -37,12 +37,17 @@ _Array = TypeVar("_Array", Film, Mask)
 class Canvas:
     """The clip as far as it is given.
 
-    film: (frames, h, w, 3) uint8. known: pixels that are given, (frames, h, w) or (frames, 1, 1) bool.
+    Attributes:
+        film: (frames, h, w, 3) uint8.
+        known: pixels that are given, (frames, h, w) or (frames, 1, 1) bool.
+        overlay: pixels of the source that are laid over the decoded frames, if any.
+        background: whether it is the background of what is given that is made anew.
     """
 
     film: Film
     known: NDArray[np.bool_]
     overlay: Overlay | None = None
+    background: bool = False
 
 
 def laid(task: str, given: Given, clip: Clip, form: Form) -> Canvas | None:
@@ -84,14 +89,11 @@ def laid(task: str, given: Given, clip: Clip, form: Form) -> Canvas | None:
             if given.mask is None:
                 raise InputError("mask_uri: this task needs a mask")
             stays = ~_whole(given.mask, "mask_uri", clip)
-            if (
-                len(film) > 1
-                and source is not None
-                and len(source) == len(given.mask) == 1
-                and not is_background(stays)
-            ):
+            background = is_background(stays)
+            stills = source is not None and len(source) == len(given.mask) == 1
+            if stills and len(film) > 1 and not background:
                 stays[0] = True  # a region is animated: what is in it moves on from where the picture shows it
-            return Canvas(film, stays, Overlay(film, stays))
+            return Canvas(film, stays, Overlay(film, stays), background)
     raise InputError(f"no task is called {task!r}")
 
 

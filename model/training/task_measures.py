@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from model.training import captions
 from model.training.world import BACKGROUNDS, COLORS, Motion, Scene, coverage, draw, sample_scene
 
 Film = NDArray[np.uint8]
+T = TypeVar("T")
 _SEED = 9 * 10**6  # of the sources; prompts and training draw their scenes from others
 SIDE, FRAMES = 128, 17
 KEPT = ((0, 4), (13, 16))  # what infill is given
@@ -79,6 +80,13 @@ class Tasks:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
+        self._made: dict[str, tuple[int, Any]] = {}  # what two measures look at, of the last source
+
+    def _once(self, what: str, one: Source, make: Callable[[], T]) -> T:
+        if what not in self._made or self._made[what][0] != one.number:
+            self._made[what] = one.number, make()
+        made: T = self._made[what][1]
+        return made
 
     def _film(self, task: str, one: Source, given: Given, prompt: str | None = None, **settings: Any) -> Film:
         film = render(
@@ -137,7 +145,7 @@ class Tasks:
         """A picture of which only where the thing goes is animated, and that region, (1, h, w)."""
         way = np.any(coverage(one.scene) > 0.5, axis=0)[None]
         mask = around(way, MARGIN)
-        return self._film("edit", one, Given(image=one.film[0], mask=mask)), mask
+        return self._once("animated", one, lambda: self._film("edit", one, Given(image=one.film[0], mask=mask))), mask
 
     def region(self, one: Source) -> float:
         """PSNR in dB of what lies outside of a region that is animated."""
@@ -169,7 +177,8 @@ class Tasks:
         thing = one.scene.things[0]
         stands = replace(thing, motion=Motion("still", "still", thing.motion.start))
         prompts = [captions.dense(replace(one.scene, things=(stands,), camera=camera)) for camera in SHOTS]
-        return [self._film("i2v", one, Given(image=one.film[0]), prompt) for prompt in prompts]
+        given = Given(image=one.film[0])
+        return self._once("shots", one, lambda: [self._film("i2v", one, given, prompt) for prompt in prompts])
 
     def scene(self, one: Source) -> float:
         """Identity of two shots of one scene."""
