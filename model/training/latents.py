@@ -45,8 +45,8 @@ SLOWS: Shapes = ((128, 128, 37, 1.0),)  # a latent more than a window has: the f
 # How many times slower, at least and at most, and what is shown so: what falls, bounces or goes round takes a clip's
 # time at any pace.
 SLOWER = (2.0, 32.0)
-# Bare: a camera that moves before nothing that shows it. The checks cannot read it, but people ask for it.
-CLIP_SHARES: Mapping[str, float] = {**SHARES, "bare": 0.03}
+# Of stills and clips. Bare: a camera that moves before nothing that shows it, which no check reads but people ask for.
+DEFAULT_SHARES: Mapping[str, float] = {**SHARES, "bare": 0.03}
 SLOW_SHARES: Mapping[str, float] = {"one": 0.5, "two": 0.15, "count": 0.1, "turning": 0.1, "camera": 0.15}
 
 FPS = 8.0
@@ -216,7 +216,7 @@ def main() -> None:
     vae = AutoencoderKLWan.from_pretrained(given.autoencoder, torch_dtype=torch.bfloat16).eval()
     vae.to(given.device)
     given.out.mkdir(parents=True, exist_ok=True)
-    shares = dict(given.shares) or CLIP_SHARES
+    shares = dict(given.shares) or DEFAULT_SHARES
     for kind, count, own in (
         (STILL, given.stills, shares),
         (SLOW, given.slow, SLOW_SHARES),
