@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
@@ -15,9 +15,6 @@ from actors.dispatcher import running_status
 from actors.errors import PlacementImpossible
 from actors.job import JobSpec
 from actors.pool import JobRefused
-
-if TYPE_CHECKING:
-    from actors.client import Connection
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +29,26 @@ class FarmGone(Exception):
     """The cluster, or its pool, does not answer any more. The store holds all that was finished."""
 
 
+class Cluster(Protocol):
+    """What a job needs of the cluster that it was submitted to (`client.Connection`)."""
+
+    pool: Any
+    """The handle of the pool's actor; another one once it was made anew."""
+
+    @property
+    def lost(self) -> str | None:
+        """Why the cluster counts as gone; None as long as its head answers."""
+
+    def revive(self) -> None:
+        """Makes a new pool where the old one has died."""
+
+
 class Job:
     """A submitted job. While this object lives and beats, the pool goes on rendering. Threads may share it."""
 
-    def __init__(self, connection: Connection, spec: JobSpec) -> None:
+    def __init__(self, cluster: Cluster, spec: JobSpec) -> None:
         self.spec = spec
-        self._connection = connection
+        self._cluster = cluster
         self._dispatcher: Any = None
         self._last: dict[str, Any] = {"state": "running", "takes": {}, "gpu_s": {}, "shards": [], "running": []}
         self._gone: str | None = None
@@ -46,7 +57,7 @@ class Job:
         self._paused: str | None = None
         self._ended = threading.Event()
         self._token: str | None = spec.owner.get("token")  # what is asked for is meant for this owner's run alone
-        call(connection.pool.submit.remote(spec))
+        call(cluster.pool.submit.remote(spec))
         self._heart = threading.Thread(target=self._beat, name=f"heartbeat-{spec.job_id}", daemon=True)
         self._heart.start()
 
@@ -87,7 +98,7 @@ class Job:
         farm = self.spec.farm
         patience = farm.grace_s + farm.stop_s + 10
         try:
-            call(self._connection.pool.stop.remote(self.spec.job_id, reason, farm.grace_s, self._token), patience)
+            call(self._cluster.pool.stop.remote(self.spec.job_id, reason, farm.grace_s, self._token), patience)
         except JobRefused:  # it was given up already, and its gangs with it, or another owner has it by now
             log.info("job %s had ended before it was stopped", self.spec.job_id)
 
@@ -130,30 +141,30 @@ class Job:
         if self._ended.is_set():
             return
         self._ended.set()
-        if self._connection.lost:  # the heart may hang in a call to it, and so would this
+        if self._cluster.lost:  # the heart may hang in a call to it, and so would this
             return
         self._heart.join(timeout=CALL_S)
         if not ray.is_initialized():
             return
         try:
-            call(self._connection.pool.close.remote(self.spec.job_id, self._token), self.spec.farm.stop_s + 10)
+            call(self._cluster.pool.close.remote(self.spec.job_id, self._token), self.spec.farm.stop_s + 10)
         except FarmGone as error:
             log.warning("job %s could not be closed: %s", self.spec.job_id, error)
 
     def _tell(self, verb: str, *args: Any) -> None:
         try:
-            call(getattr(self._connection.pool, verb).remote(self.spec.job_id, *args, self._token))
+            call(getattr(self._cluster.pool, verb).remote(self.spec.job_id, *args, self._token))
         except (JobRefused, FarmGone) as error:  # the heartbeat submits it again, and says this then
             log.info("the pool was not told to %s %s: %s", verb, self.spec.job_id, error)
 
     def _ask(self, verb: str, *args: Any) -> Any:
         """Calls the dispatcher; None while there is none."""
-        if why := self._gone or self._connection.lost:
+        if why := self._gone or self._cluster.lost:
             raise FarmGone(why)
         for _ in range(2):
             try:
                 if self._dispatcher is None:
-                    self._dispatcher = call(self._connection.pool.dispatcher.remote(self.spec.job_id, self._token))
+                    self._dispatcher = call(self._cluster.pool.dispatcher.remote(self.spec.job_id, self._token))
                 if self._dispatcher is None:
                     return None
                 return ray.get(getattr(self._dispatcher, verb).remote(*args), timeout=CALL_S)
@@ -164,7 +175,7 @@ class Job:
 
     def _result(self) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] | None = call(self._connection.pool.result.remote(self.spec.job_id, self._token))
+            found: dict[str, Any] | None = call(self._cluster.pool.result.remote(self.spec.job_id, self._token))
         except (JobRefused, FarmGone):
             return None  # the heartbeat notices, and submits the job again
         return found
@@ -183,7 +194,7 @@ class Job:
         """Tells the pool that the owner lives. Why the job has to be submitted again, if it has to."""
         farm = self.spec.farm
         try:
-            pool = self._connection.pool
+            pool = self._cluster.pool
             known = ray.get(pool.heartbeat.remote(self.spec.job_id, str(self._token)), timeout=farm.heartbeat_lapse_s)
         except (GetTimeoutError, ActorUnavailableError):  # Ray does not know yet whether it lives
             log.warning("the pool did not answer the heartbeat of %s", self.spec.job_id)
@@ -198,8 +209,8 @@ class Job:
             raise FarmGone(f"{why}, {self._revived + 1} times")
         log.warning("%s: submitting %s again", why, self.spec.job_id)
         try:
-            self._connection.revive()
-            call(self._connection.pool.submit.remote(self.spec))
+            self._cluster.revive()
+            call(self._cluster.pool.submit.remote(self.spec))
         except FarmGone as error:  # with its node: Ray takes a while to say which actors went down with it
             now = time.monotonic()
             self._alone_since = self._alone_since or now

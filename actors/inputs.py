@@ -24,7 +24,7 @@ from model.errors import InputError
 from model.images import cover, decode_image
 
 if TYPE_CHECKING:
-    from model.conditions.build import Given
+    from model.conditions.given import Given
 
 _LEGAL = "a film of any kind that FFmpeg decodes, or a picture, is taken"
 _LEGAL_PICTURE = "; one picture is taken here, such as PNG, JPEG or WebP; tasks that take a film have it in video_uri"
@@ -61,7 +61,7 @@ def inputs_of(order: Order, rules: InputRules, stride: int, on_frame: Callable[[
         InputError: an input that is no film or picture, is damaged, or too short; it names the column.
         InputUnreadable, StoreError: it cannot be fetched.
     """
-    from model.conditions.build import Given
+    from model.conditions.given import Given
 
     clip = clip_of(order, stride)
     pixels: dict[str, Any] = {}

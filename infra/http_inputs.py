@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from infra.inputs import InputUnreadable, shown
+from infra.input_errors import InputUnreadable, shown
 from infra.store.errors import StoreUnavailable
 
 _HOPS = 5

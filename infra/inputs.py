@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from infra.input_errors import InputUnreadable, shown
 from infra.store.errors import NotFound, StoreError, StoreRefused, StoreUnavailable
 from infra.store.options import StoreOptions
 from infra.store.store import open_store
@@ -26,10 +27,6 @@ _FARM_FAULTS = {
     errno.EIO, errno.ESTALE, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO,
     errno.EHOSTDOWN,
 }  # fmt: skip
-
-
-class InputUnreadable(Exception):
-    """The shot's fault: the input is missing, forbidden, too large, or in a place that is not allowed."""
 
 
 def fetch_input(
@@ -93,11 +90,6 @@ def read_input(
         yield from read_http(checked, lambda hop: _below_a_root(hop, roots), max_bytes=max_bytes, timeout_s=timeout_s)
         return
     yield from _read_object(checked, max_bytes, _options(storage_options))
-
-
-def shown(uri: str) -> str:
-    """A URI for messages: without query, where signed URLs keep their secrets, and not longer than 200 characters."""
-    return uri.split("?", 1)[0].split("#", 1)[0][:200]
 
 
 def _scheme(uri: str) -> str:

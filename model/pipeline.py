@@ -19,7 +19,8 @@ from torch import Tensor
 from model.autoencoder import Autoencoder, Depth, Frames, ImageEncoder, OnLatent
 from model.cache import localise
 from model.condition import Condition, Grid
-from model.conditions.build import Given, Told, build
+from model.conditions.build import Told, build
+from model.conditions.given import Given
 from model.conditions.spans import Clip
 from model.denoising import Denoiser
 from model.dtypes import as_dtype

@@ -6,21 +6,19 @@ these that is a whole multiple of its own (`frames.timecode_rate`): at 8 frames 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any
 
 import opentimelineio as otio
 
 from infra.cut import otio as timelines
 from infra.cut.asked import Asked
+from infra.cut.edl_cards import card_comment
 from infra.cut.errors import BadTimeline
 from infra.cut.frames import rate_text, timecode, timecode_of, timecode_rate
 from infra.cut.timeline import Placed, Solid, Take, Timeline
 
 ADAPTER = "cmx_3600"
-MARK = "RUSHES CARD:"
 MOST_EVENTS = 999
 
 
@@ -84,7 +82,7 @@ def _event(
         yield from _comments(placed, "TO", uri_of)
     if not isinstance(part.content, Take):
         if _reel(placed) != "BL":
-            yield f"* {MARK} {json.dumps(timelines.card_values(part.content), separators=(',', ':'))}"
+            yield f"* {card_comment(timelines.card_values(part.content))}"
     elif part.speed != 1 and part.content.fps is not None:
         pace, begins = float(part.speed * rate), timecode_of(source[0], rate)
         yield f"M2   {_reel(placed):8}       {pace:05.1f}                {begins}"
@@ -119,18 +117,6 @@ def _comments(placed: Placed, side: str, uri_of: Mapping[str, str]) -> Iterator[
     yield f"* {side} CLIP NAME:  {_line(placed.part.name)}"
     if isinstance(content, Take):
         yield f"* {side} CLIP: {_line(uri_of[content.media])}"
-
-
-def comment_value(comment: str) -> dict[str, Any] | None:
-    """What a comment of ours says about a card; None for any other comment."""
-    _, mark, rest = comment.partition(MARK)
-    if not mark:
-        return None
-    try:
-        told = json.loads(rest)
-    except ValueError:
-        return None
-    return told if isinstance(told, dict) else None
 
 
 def _line(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import opentimelineio as otio
 
 from infra.cut.asked import Asked, AskedPart, Ref, Time, card_of, colour_of, ref_of
+from infra.cut.edl_cards import card_of_comment
 from infra.cut.errors import BadTimeline
 from infra.cut.frames import as_speed, rate_of
 from infra.cut.timeline import Card, Part, Placed, Solid, Take, Timeline
@@ -127,10 +128,8 @@ def _content(clip: otio.schema.Clip, where: str) -> Ref | Card | Solid:
 
 def title_of_comments(comments: Sequence[str], where: str) -> Card | Solid | None:
     """The card, or the colour, that a comment of an EDL of ours holds."""
-    from infra.cut.edl import comment_value
-
     for comment in comments:
-        told = comment_value(comment)
+        told = card_of_comment(comment)
         if told is not None:
             return _card(told, where) if "text" in told else Solid(colour_of(told.get("background", "black"), where))
     return None

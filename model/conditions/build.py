@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.condition import Condition
-from model.conditions.canvas import Canvas, Film, Mask, laid
+from model.conditions.canvas import Canvas, laid
+from model.conditions.given import Film, Given, Mask
 from model.conditions.overlay import GivenFrames, Overlay
 from model.conditions.pixels import checked
 from model.conditions.spans import Clip
@@ -23,30 +24,6 @@ from model.velocity import Form
 
 if TYPE_CHECKING:
     from model.autoencoder import Autoencoder, ImageEncoder
-
-Picture = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a task is given, in pixels of the clip's size (see `spans.wants` for how many frames of each).
-
-    Attributes:
-        image: the first frame, (h, w, 3); in an edit the whole source, held still.
-        last: the last frame, or the frames that the film is to end with, (n, h, w, 3).
-        video: the frames of the source that the task looks at, (n, h, w, 3); one is a picture, held where it has to be.
-        mask: where an edit makes anew, (n, h, w) or (h, w) bool; one frame stands for all, but of a picture's region
-            only for those after the first: it is animated.
-        keep: ranges of frames that infill keeps.
-        strength: of v2v and edit: share of the noise to start from, 0 to 1.
-    """
-
-    image: Picture | None = None
-    last: Film | None = None
-    video: Film | None = None
-    mask: NDArray[np.bool_] | None = None
-    keep: tuple[tuple[int, int], ...] | None = None
-    strength: float | None = None
 
 
 @dataclass(frozen=True)

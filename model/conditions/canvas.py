@@ -6,11 +6,12 @@ Frames that are not given hold the nearest given one, so that the causal autoenc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.conditions.given import Film, Given, Mask
 from model.conditions.overlay import Overlay
 from model.conditions.spans import (
     Clip,
@@ -25,11 +26,6 @@ from model.conditions.surround import is_background
 from model.errors import InputError
 from model.velocity import Form
 
-if TYPE_CHECKING:
-    from model.conditions.build import Given
-
-Film = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 _Array = TypeVar("_Array", Film, Mask)
 
 

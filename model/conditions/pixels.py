@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.conditions.given import Given
 from model.conditions.spans import Clip, wants
 from model.errors import InputError
-
-if TYPE_CHECKING:
-    from model.conditions.build import Given
 
 COLUMNS = {"image": "image_uri", "last": "last_image_uri", "video": "video_uri", "mask": "mask_uri"}
 """What a task may be given -> the column of a catalog that names it."""

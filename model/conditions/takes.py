@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from model.autoencoder import Frames, OnLatent
-from model.conditions.build import Given, Told
+from model.conditions.build import Told
+from model.conditions.given import Given
 from model.conditions.overlay import GivenFrames, Overlay
 from model.conditions.pixels import checked
 from model.conditions.spans import Clip, loop_frames

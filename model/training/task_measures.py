@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.conditions.build import Given
+from model.conditions.given import Given
 from model.conditions.surround import around
 from model.conditions.takes import clip_of, decode, render, sample
 from model.long import Long, plan_pieces, story_of

@@ -20,7 +20,7 @@ import torch
 from torch.distributed import PrefixStore
 
 from model.conditions import takes
-from model.conditions.build import Given
+from model.conditions.given import Given
 from model.conditions.takes import clip_of, sample
 from model.errors import InputError, PeerFailed
 from model.parallel import Layout, ParallelGroup, join_store

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from model.conditions.build import Given
+from model.conditions.given import Given
 from model.conditions.surround import around
 from model.training import evaluate_tasks, task_measures
 from model.training.card_tables import tasks_text

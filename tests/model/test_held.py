@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model import Condition, Pipeline
-from model.conditions.build import Given
+from model.conditions.given import Given
 from model.conditions.spans import Clip
 from model.conditions.takes import render
 from model.denoising import Denoiser

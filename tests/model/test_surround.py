@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model import Pipeline
-from model.conditions.build import Given
+from model.conditions.given import Given
 from model.conditions.surround import around, drawn_in, is_background
 from model.conditions.takes import render
 from model.training.task_measures import Tasks, source

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.conditions.build import Given
 from model.conditions.canvas import laid
+from model.conditions.given import Given
 from model.conditions.spans import Clip
 from model.conditions.takes import clip_of, decode, render, sample
 from model.errors import InputError
