@@ -98,7 +98,8 @@ def commands(
     more = f" --history {folder}/history.json"
     if tasks:
         count = max(row["clips"] for name, row in tasks.items() if name != "minute")
-        long = " --long" if "minute" in tasks else ""
+        films = max((row["films"] for row in tasks.get("minute", {}).values()), default=0)
+        long = f" --long {films}" if films else ""
         lines.append(f"python -m model.training.evaluate_tasks --model {folder} --count {count}{long} --out runs/tasks")
         more = f" --tasks runs/tasks{more}"
     lines.append(f"python -m model.training.card --model {folder} --evaluation runs/evaluation{more}")

@@ -1,10 +1,10 @@
 """Measures what the tasks beside text to video promise, on sources that the world draws and whose truth is known.
 
-    python -m model.training.evaluate_tasks --model model/default --count 8 --long --out runs/tasks
+    python -m model.training.evaluate_tasks --model model/default --count 8 --long 3 --out runs/tasks
 
 Leaves `tasks.json`: how given frames come back, how loops close, what an edit leaves alone, and, with `--long`, seams
-and drift of a minute by each method. `model.training.card` makes a table of it. Finished measures are kept, so that the
-same command goes on where `--seconds` stopped it.
+and drift of so many minutes by each method. `model.training.card` makes a table of it. Finished measures are kept, so
+that the same command goes on where `--seconds` stopped it.
 """
 
 from __future__ import annotations
@@ -38,16 +38,15 @@ MEASURES: dict[str, str] = {
 }  # fmt: skip
 
 
-def measurements(tasks: Tasks, count: int, long: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
+def measurements(tasks: Tasks, count: int, minutes: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Names of the figures, and how each is come by."""
     for number in range(count):
         one = source(number)
         for name in MEASURES:
             yield f"{name}/{number}", partial(getattr(tasks, name), one)
-    if long:
-        first = source(0)
-        for method in METHODS:
-            yield f"minute/{method}", partial(tasks.minute, method, first)
+    for method in METHODS:
+        for number in range(minutes):
+            yield f"minute/{method}/{number}", partial(tasks.minute, method, source(number))
 
 
 def summary(figures: dict[str, Any]) -> dict[str, Any]:
@@ -58,8 +57,25 @@ def summary(figures: dict[str, Any]) -> dict[str, Any]:
         if values:
             worst = max(values) if name in AT_MOST else min(values)
             found[name] = {"what": what, "clips": len(values), "median": float(np.median(values)), "worst": worst}
-    minutes = {key.split("/")[1]: value for key, value in figures.items() if key.startswith("minute/")}
-    return {**found, **({"minute": minutes} if minutes else {})}
+    minutes: dict[str, list[dict[str, float]]] = {}
+    for key, value in figures.items():
+        if key.startswith("minute/"):
+            minutes.setdefault(key.split("/")[1], []).append(value)
+    return {**found, **({"minute": {name: _of_films(films) for name, films in minutes.items()}} if minutes else {})}
+
+
+def _of_films(films: list[dict[str, float]]) -> dict[str, float]:
+    """Of several films the worst of each figure, but of steps and seams that are medians already their median.
+
+    `usual_seam` is the widest seam of the median film.
+    """
+    found: dict[str, float] = {"films": len(films)}
+    for name in films[0]:
+        over = np.median if name.startswith("median") else np.max
+        found[name] = float(over([film[name] for film in films]))
+    if "seam" in found:
+        found["usual_seam"] = float(np.median([film["seam"] for film in films]))
+    return found
 
 
 def main() -> int:
@@ -67,7 +83,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default", help="a model's name, its folder or its URL")
     parser.add_argument("--count", type=at_least_one, default=8, help="sources of each measure")
-    parser.add_argument("--long", action="store_true", help="a minute by each method too")
+    parser.add_argument("--long", type=int, nargs="?", const=1, default=0, help="so many minutes by each method too")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--threads", type=int, default=2)

@@ -176,8 +176,14 @@ def test_the_command_goes_on_and_the_card_has_its_table(
     assert evaluate_tasks.main() == 0
     found = json.loads((tmp_path / "tasks.json").read_text())
     joined = {"drift": 1.5, "seam": 1.25, "median_seam": 0.9, "elsewhere": 2.0, "median_step": 0.3}
-    text = tasks_text({**found, "minute": {"overlap": joined, "co_denoise": {"drift": 0.5, "median_step": 4.0}}})
+    films = {
+        "minute/overlap/0": joined,
+        "minute/overlap/1": {**joined, "seam": 1.05, "median_step": 0.5, "drift": 1.75},
+        "minute/overlap/2": {**joined, "seam": 1.75, "median_seam": 1.1, "median_step": 0.1},
+        "minute/co_denoise/0": {"drift": 0.5, "median_step": 4.0},
+    }
+    text = tasks_text({**found, **evaluate_tasks.summary(films)})
     assert "| i2v | given frame back, dB | 1 | 99.00 | 99.00 | at least 30 |" in text
-    assert "| overlap | 1.25 | 0.90 | 2.00 | 0.30 | 1.50 |" in text
-    assert "| co_denoise | no joins | no joins | no joins | 4.00 | 0.50 |" in text
+    assert "| overlap | 3 | 1.75 | 1.25 | 0.90 | 2.00 | 0.30 | 1.75 |" in text
+    assert "| co_denoise | 1 | no joins | no joins | no joins | no joins | 4.00 | 0.50 |" in text
     assert tasks_text(None) == ""

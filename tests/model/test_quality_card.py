@@ -165,14 +165,15 @@ def test_the_card_lists_what_is_short_of_its_goal_and_nothing_else() -> None:
         "i2v": {"what": "dB", "clips": 2, "median": 40.0, "worst": 29.0},
         "loop": {"what": "seam", "clips": 2, "median": 0.4, "worst": 0.9},
         "background": {"what": "IoU", "clips": 2, "median": 0.9, "worst": 0.8},
-        "minute": {"overlap": {"seam": 1.6, "drift": 2.0}, "co_denoise": {"drift": 3.25}},
+        "minute": {"overlap": {"seam": 1.6, "usual_seam": 1.25, "drift": 2.0}, "co_denoise": {"drift": 3.25}},
     }
     text = short_text(evaluation, {"psnr": 34.0, "psnr_foreground": 26.1}, tasks)
     assert text.splitlines() == [
         "- count: 80% of 85% (8 of 10 clips)",
         "- order, of held-out combinations: 70% of 75% (7 of 10 clips)",
         "- i2v, dB: 29.00 in the worst clip, 40.00 in the median, of 30",
-        "- a minute, overlap: the widest seam is 1.60 median steps of at most 1.5",
+        "- a minute, overlap: the widest seam is 1.60 median steps in the worst film, 1.25 in the median one, "
+        "of at most 1.5",
         "- a minute, co_denoise: drift 3.2 of at most 3",
         "- autoencoder, on the things alone: 26.1 dB of 28 dB",
     ]
