@@ -41,6 +41,10 @@ def check_columns(names: Collection[str], shown: str) -> None:
             f" Every shot needs shot_id and prompt{_other_separator(names)}"
         )
     twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice == [""]:
+        raise CatalogError(
+            f"the catalog {shown} has columns without a name; name them, or take the separators off the ends of its lines"
+        )
     if twice:
         raise CatalogError(f"the catalog {shown} has the column {', '.join(twice)} twice; rename one of them")
 

@@ -21,6 +21,9 @@ from catalogs.schema import BY_NAME
 from catalogs.sources import Source
 
 MAX_LINE = 16 << 20
+MOST_NESTED = 100
+"""Levels of lists and objects in a row. Some hundreds more, and Python itself gives up, at a depth nobody can tell."""
+_MOST_TYPED = 16  # levels of a column that stays nested: Parquet and Arrow read back some tens of them
 _NOT_TYPED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError, OverflowError)
 
 
@@ -36,6 +39,11 @@ def read_csv(source: Source, batch_rows: int) -> Iterator[Raw]:
             header = [name.strip() for name in next(csv.reader(file), [])]
         except csv.Error as error:
             raise CatalogError(f"the header of the catalog {source.shown} is not CSV: {error}") from error
+    for name in header:
+        if not _is_utf8(name):
+            raise CatalogError(
+                f"the header of the catalog {source.shown} is not UTF-8: the column {show(name)}. Save it as UTF-8"
+            )
     check_columns(header, source.shown)
     return _csv_batches(source.path, header, batch_rows)
 
@@ -108,6 +116,7 @@ def _survey(source: Source, batch_rows: int) -> tuple[dict[str, None], dict[str,
     """Known columns that some row has, and the type of each unknown one: what Arrow finds for it, else JSON text."""
     known: dict[str, None] = {}
     types: dict[str, pa.DataType] = {}
+    widened: set[str] = set()
     objects = 0
     for _, lines, _ in _lines(source, batch_rows):
         objects += len(lines)
@@ -115,15 +124,38 @@ def _survey(source: Source, batch_rows: int) -> tuple[dict[str, None], dict[str,
             if name in BY_NAME:
                 known[name] = None
                 continue
-            types[name] = _common(types.get(name, pa.null()), [line.get(name) for line in lines])
+            before = types.get(name, pa.null())
+            types[name] = _common(before, [line.get(name) for line in lines])
+            if not before.equals(types[name]) and not pa.types.is_null(before):
+                widened.add(name)
     if not objects:
         raise CatalogError(f"no line of the catalog {source.shown} is a JSON object; write one object a line")
-    return known, {name: kind if _is_kept(kind) else pa.string() for name, kind in types.items()}
+    kept = {name: kind if _is_kept(kind) else pa.string() for name, kind in types.items()}
+    if widened:
+        _keep_to_text(source, batch_rows, kept, widened)
+    return known, kept
+
+
+def _keep_to_text(source: Source, batch_rows: int, types: dict[str, pa.DataType], names: set[str]) -> None:
+    """Makes text of those columns whose first rows the type does not hold that was found for them by their last ones.
+
+    A whole number beyond 2^53 and a fraction in another batch are such: no double is that number.
+    """
+    for _, lines, _ in _lines(source, batch_rows):
+        for name in names:
+            try:
+                _typed([line.get(name) for line in lines], types[name])
+            except _NOT_TYPED:
+                types[name] = pa.string()
 
 
 def _is_kept(kind: pa.DataType) -> bool:
     """Whether a table of a job can hold the type: no column of nothing but null, and Parquet has no empty structs."""
-    return not pa.types.is_null(kind) and not _has_empty_struct(kind)
+    return not pa.types.is_null(kind) and not _has_empty_struct(kind) and _levels(kind) <= _MOST_TYPED
+
+
+def _levels(kind: pa.DataType) -> int:
+    return 1 + max((_levels(kind.field(place).type) for place in range(kind.num_fields)), default=0)
 
 
 def _has_empty_struct(kind: pa.DataType) -> bool:
@@ -190,6 +222,7 @@ def _lines(source: Source, batch_rows: int) -> Iterator[tuple[list[int], list[di
             row += 1
             try:
                 value = json.loads(line)
+                _check_names(line, value)
             except (ValueError, RecursionError) as error:
                 shown = show(line.strip().decode("utf-8", "replace"))
                 refused.append(Refusal(row, ROW, shown, f"one JSON object a line ({error})"))
@@ -204,3 +237,31 @@ def _lines(source: Source, batch_rows: int) -> Iterator[tuple[list[int], list[di
                 yielded, numbers, objects, refused = True, [], [], []
     if numbers or refused or not yielded:
         yield numbers, objects, refused
+
+
+def _check_names(line: bytes, value: Any) -> None:
+    """Refuses an object that no table can hold, by a ValueError: a name that is no text, or too many levels."""
+    if b"\\u" in line and isinstance(value, dict):
+        for name in value:
+            if not _is_utf8(name):
+                raise ValueError(f"the name {show(name)} is not text in UTF-8")
+    # Few lines have so many brackets; only those are looked through.
+    if line.count(b"[") + line.count(b"{") > MOST_NESTED and _depth(value) > MOST_NESTED:
+        raise ValueError(f"nested at most {MOST_NESTED} levels deep")
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and objects, counted level by level, since they may be more than Python calls functions."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

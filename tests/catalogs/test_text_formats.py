@@ -6,8 +6,9 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from catalogs import plan, read
+from catalogs import CatalogError, plan, read
 
 HEADER = "shot_id,prompt,width,fps,deliver,tags,note\n"
 
@@ -167,3 +168,45 @@ def test_an_empty_object_goes_through_to_the_plan_as_json(tmp_path, facts):
     pq.write_table(takes, tmp_path / "plan.parquet")
     kept = pq.read_table(tmp_path / "plan.parquet").select(["x", "y", "z"]).to_pylist()
     assert kept == [{"x": "{}", "y": "[{}]", "z": '{"a": {}}'}, {"x": "{}", "y": None, "z": '{"a": null}'}]
+
+
+def test_a_header_that_is_not_utf8_is_told(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_bytes("shot_id,prompt,größe\na,a red circle,x\n".encode("latin-1"))
+    with pytest.raises(CatalogError, match=r"gr\\udcf6\\udcdfe\. Save it as UTF-8"):
+        read(path)
+
+
+def test_jsonl_names_that_are_no_text_and_depths_beyond_reason_cost_their_row(tmp_path, facts):
+    path = tmp_path / "c.jsonl"
+    lines = ['"\\ud800": 1', '"ok": 1', '"deep": ' + "[" * 200 + "]" * 200, '"deep": ' + '{"a":' * 900 + "1" + "}" * 900]
+    path.write_text("".join(f'{{"shot_id": "s{at}", "prompt": "p", {line}}}\n' for at, line in enumerate(lines)))
+    takes, refused = take_rows(path, facts)
+    assert takes["shot_id"].to_pylist() == ["s1"]
+    assert refused == [(0, "(row)"), (2, "(row)"), (3, "(row)")]
+
+
+def test_jsonl_columns_nested_deeper_than_a_plan_can_hold_become_json(tmp_path, facts):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"shot_id": "a", "prompt": "p", "n": ' + "[" * 60 + "1" + "]" * 60 + "}\n")
+    takes, refused = take_rows(path, facts)
+    pq.write_table(takes, tmp_path / "plan.parquet")
+    assert pq.read_table(tmp_path / "plan.parquet")["n"].to_pylist() == ["[" * 60 + "1" + "]" * 60]
+    assert refused == []
+
+
+def test_jsonl_numbers_that_one_type_does_not_hold_become_text(tmp_path, facts):
+    path = tmp_path / "c.jsonl"
+    values = [2**53 + 1, 2, 1.5, 3]
+    path.write_text("".join(json.dumps({"shot_id": f"s{v}", "prompt": "p", "n": v, "l": [v]}) + "\n" for v in values))
+    takes, refused = take_rows(path, facts)
+    assert takes["n"].to_pylist() == ["9007199254740993", "2", "1.5", "3"]
+    assert takes["l"].to_pylist() == ["[9007199254740993]", "[2]", "[1.5]", "[3]"]
+    assert refused == []
+
+
+def test_lines_that_end_with_commas_are_told_so(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text("shot_id,prompt,,\na,p,,\n")
+    with pytest.raises(CatalogError, match="columns without a name; name them, or take the separators off"):
+        read(path)
