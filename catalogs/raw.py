@@ -43,7 +43,8 @@ def check_columns(names: Collection[str], shown: str) -> None:
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice == [""]:
         raise CatalogError(
-            f"the catalog {shown} has columns without a name; name them, or take the separators off the ends of its lines"
+            f"the catalog {shown} has columns without a name;"
+            " name them, or take the separators off the ends of its lines"
         )
     if twice:
         raise CatalogError(f"the catalog {shown} has the column {', '.join(twice)} twice; rename one of them")

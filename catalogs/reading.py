@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.types as pt
 
 from catalogs import schema
-from catalogs.convert import plain
 from catalogs.errors import CatalogError
 from catalogs.parquet import read_parquet
 from catalogs.presets import LEGAL, PRESETS
@@ -19,6 +17,7 @@ from catalogs.raw import Raw
 from catalogs.refusal import Refusal
 from catalogs.sources import Source, open_source
 from catalogs.text import read_csv, read_jsonl
+from catalogs.unknown import kept
 from catalogs.uris import Resolver, folder_of
 from catalogs.validate import Validator
 
@@ -94,7 +93,7 @@ def _batches(source: Source, raws: Iterator[Raw], validator: Validator, folder: 
                 others = [name for name in raw.columns if name not in known]
                 for name in others:
                     names[name] = schema.free_name(name, set(others) - {name})
-            unknown = {new: _own(raw.columns[name]) for name, new in names.items()}
+            unknown = {new: kept(raw.columns[name]) for name, new in names.items()}
             for name, array in unknown.items():
                 if types.setdefault(name, array.type) != array.type:
                     raise CatalogError(f"the column {name} of {source.shown} changes its type on the way")
@@ -103,30 +102,3 @@ def _batches(source: Source, raws: Iterator[Raw], validator: Validator, folder: 
             yield Batch(shots.replace_schema_metadata(metadata), refused, lost)
     finally:
         source.close()
-
-
-def _own(cells: pa.Array | list[Any]) -> pa.Array:
-    """An unknown column as it is, but without encodings that Arrow cannot filter or that differ between batches."""
-    array = cells if isinstance(cells, pa.Array) else pa.array(cells)
-    if pt.is_dictionary(array.type) or pt.is_run_end_encoded(array.type):
-        array = plain(array)
-    wanted = _without_views(array.type)
-    if wanted == array.type:
-        return array
-    if pt.is_string(wanted):  # by way of bytes, so that text that is not UTF-8 is found in its own row
-        return array.cast(pa.binary()).view(wanted)
-    return array.cast(wanted)
-
-
-def _without_views(kind: pa.DataType) -> pa.DataType:
-    """The type with plain text and bytes in place of views of them."""
-    if pt.is_string_view(kind):
-        return pa.string()
-    if pt.is_binary_view(kind):
-        return pa.binary()
-    if pt.is_struct(kind):
-        return pa.struct([field.with_type(_without_views(field.type)) for field in kind])
-    if pt.is_list(kind) or pt.is_large_list(kind):
-        make = pa.list_ if pt.is_list(kind) else pa.large_list
-        return make(kind.value_field.with_type(_without_views(kind.value_type)))
-    return kind

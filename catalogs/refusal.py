@@ -57,5 +57,5 @@ def cell(column: pa.Array | list[Any], index: int) -> object:
     except UnicodeDecodeError:
         storage = scalar.value if isinstance(scalar, pa.DictionaryScalar) else scalar
         return storage.as_buffer().to_pybytes() if hasattr(storage, "as_buffer") else "text that is not UTF-8"
-    except (ValueError, OverflowError):  # a time outside Python's years: its number in the column's unit
+    except (ValueError, OverflowError, KeyError):  # outside Python's years, or of a zone that is not known: its number
         return f"{scalar.value} {scalar.type}"

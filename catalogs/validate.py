@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 
 from catalogs import presets, schema, variants
 from catalogs.checker import Checker
-from catalogs.convert import Cells, convert, plain
+from catalogs.convert import Cells, convert
 from catalogs.dependencies import ANCHORED, check_depends
 from catalogs.givens import check_input, check_keep_frames, given
 from catalogs.keys import identities
 from catalogs.long import METHODS
 from catalogs.refusal import Refusal
+from catalogs.unknown import LEGAL as UNKNOWN_LEGAL
+from catalogs.unknown import unreadable
 from catalogs.uris import Resolver, UriError
 
 # What a cell of a column may hold, said when it is of another kind altogether.
@@ -100,7 +102,7 @@ class Validator:
                 values = presets.filled(values, shots["preset"], column.name)
             shots[column.name] = self._rule(checker, column.name, values, cells, shots, depends)
         for name, array in unknown.items():
-            checker.refuse(name, _unreadable(array), array, "values that are valid (text in UTF-8)")
+            checker.refuse(name, unreadable(array), array, UNKNOWN_LEGAL)
         digests = identities(shots["show"], shots["shot_id"].fill_null(""))
         shots["seed"] = _with_default_seed(shots["seed"], digests)
         made = variants.expand(shots, checker.good)
@@ -319,17 +321,3 @@ def _with_default_seed(seed: pa.Array, digests: np.ndarray) -> pa.Array:
         return seed
     own = np.ascontiguousarray(digests[:, :4]).view(">u4").astype(np.int64)[:, 0]
     return pc.coalesce(seed, pa.array(own))
-
-
-def _unreadable(array: pa.Array) -> np.ndarray:
-    """Where a value of an unknown column is not what its type says, for example text that is not UTF-8."""
-    bad = np.zeros(len(array), bool)
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        for index in range(len(array)):
-            try:
-                plain(array).take(pa.array([index])).validate(full=True)
-            except pa.ArrowInvalid:
-                bad[index] = True
-    return bad

@@ -179,7 +179,12 @@ def test_a_header_that_is_not_utf8_is_told(tmp_path):
 
 def test_jsonl_names_that_are_no_text_and_depths_beyond_reason_cost_their_row(tmp_path, facts):
     path = tmp_path / "c.jsonl"
-    lines = ['"\\ud800": 1', '"ok": 1', '"deep": ' + "[" * 200 + "]" * 200, '"deep": ' + '{"a":' * 900 + "1" + "}" * 900]
+    lines = [
+        '"\\ud800": 1',
+        '"ok": 1',
+        '"deep": ' + "[" * 200 + "]" * 200,
+        '"deep": ' + '{"a":' * 900 + "1" + "}" * 900,
+    ]
     path.write_text("".join(f'{{"shot_id": "s{at}", "prompt": "p", {line}}}\n' for at, line in enumerate(lines)))
     takes, refused = take_rows(path, facts)
     assert takes["shot_id"].to_pylist() == ["s1"]

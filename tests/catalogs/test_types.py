@@ -129,6 +129,40 @@ def test_bad_text_deep_in_an_unknown_column_costs_its_row_only(write, facts):
     assert planned.takes["names"].to_pylist() == [["ok"], ["ok"]]
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([1_001, None], pa.timestamp("ns")),
+        pa.array([1_001, None], pa.duration("ns")),
+        pa.array([1_001, None], pa.time64("ns")),
+        pa.array([1, None], pa.timestamp("us", "Mars/Phobos")),
+        pa.array([[1_001], None], pa.list_(pa.timestamp("ns"))),
+        pa.array([[("a", 1_001)], None], pa.map_(pa.string_view(), pa.timestamp("ns"))),
+        pa.array([["a", "b"], None], pa.list_(pa.string_view(), 2)),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_an_unknown_column_can_be_read_as_rows_of_a_plan_are(array, write, facts):
+    takes = plan(read(write(own=array, takes=[2, 1])), facts).takes
+    first, second, last = takes.to_pylist()
+    assert first["own"] == second["own"] is not None
+    assert last["own"] is None
+    assert "ns" not in str(array.type) or "ns" in str(takes.schema.field("own").type)
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.duration("s"), pa.timestamp("us", "Mars/Phobos")], ids=str)
+def test_a_time_that_python_does_not_have_costs_its_row(kind, write, facts):
+    planned = plan(read(write(own=pa.array([2**60, 2, None], kind))), facts)
+    assert [(entry.row, entry.column) for entry in planned.refused] == [(0, "own")]
+    assert str(2**60) in planned.refused[0].value
+    assert len(planned.takes.to_pylist()) == 2
+
+
+def test_a_deadline_of_an_unknown_zone_is_shown_where_it_is_refused(write):
+    (batch,) = read(write(deadline=pa.array([2**60, 2], pa.timestamp("us", "Mars/Phobos"))))
+    assert [(entry.row, entry.column) for entry in batch.refused] == [(0, "deadline")]
+
+
 def test_an_unknown_column_does_not_hide_one_of_the_plan(write, facts):
     path = write(
         **{"row": ["r"], "spec_key": ["k"], "state": ["s"], "catalog.state": ["t"], "revision": ["v"], "mine": [1]}

@@ -12,6 +12,7 @@ import pytest
 
 from infra.store import Store, jobs, layout, open_store
 from infra.store.errors import Damaged, NotFound, PlanDiffers, Superseded
+from infra.store.tables import first_difference
 from infra.store.verify import audit
 
 
@@ -57,6 +58,25 @@ def test_a_column_without_a_value_is_as_good_as_none(store: Store) -> None:
     jobs.put_plan(store, "job", plan(locale=pa.nulls(3)))
     with pytest.raises(PlanDiffers, match="column locale is in only one of them"):
         jobs.put_plan(store, "job", plan(locale=[None, None, "de"]))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        pa.array([1.5, float("nan"), None]),
+        pa.nulls(3),
+        pa.array([1.5, float("nan"), None], pa.float16()),
+        pa.array([b"0" * 16, b"1" * 16, None], pa.uuid()),
+        pa.array(["{}", "[]", None], pa.json_()),
+        pa.array([[float("nan")], [], None], pa.list_(pa.float64())),
+    ],
+    ids=lambda own: str(own.type),
+)
+def test_the_same_plan_is_the_same_whatever_columns_it_is_handed(own: pa.Array) -> None:
+    assert first_difference(plan(own=own), plan(own=own)) is None
+    if own.null_count < 3:
+        said = first_difference(plan(own=own), plan(own=own.take(pa.array([1, 0, 2]))))
+        assert said is not None and said.startswith("own of s/a/1: ")
 
 
 @pytest.mark.parametrize(
