@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayTaskError
 
-from actors.dispatcher import running_status
+from actors.dispatch.dispatcher import running_status
 from actors.errors import PlacementImpossible
 from actors.job import JobSpec
 from actors.pool import JobRefused

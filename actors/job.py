@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from actors.policy import Policy
+from actors.scheduling.policy import Policy
 from infra.quality import QualitySettings
 from infra.settings import FarmSettings, MediaSettings
 from infra.store.options import StoreOptions
 
 NAMESPACE = "rushes"
-PIPELINE_RENDERER = "actors.renderer:PipelineRenderer"
+PIPELINE_RENDERER = "actors.gangs.renderer:PipelineRenderer"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class JobSpec:
         limits, media, quality: the settings groups ``farm``, ``media`` and ``quality``, as mappings.
         precision: computing precision by part of the model; the facts' own by default.
         budget_gpu_s: cap on the GPU seconds of the whole job.
-        renderer: ``module:Class`` of the renderer that every rank makes (see ``actors.rendering.Renderer``), with
+        renderer: ``module:Class`` of the renderer that every rank makes (see ``actors.gangs.rendering.Renderer``), with
             renderer_options handed to it.
     """
 

@@ -14,12 +14,12 @@ from weakref import WeakValueDictionary
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from actors.dispatcher import DispatcherActor, dispatcher_name
-from actors.draining import draining_nodes
-from actors.gang import Gang
+from actors.dispatch.dispatcher import DispatcherActor, dispatcher_name
+from actors.gangs.draining import draining_nodes
+from actors.gangs.gang import Gang
+from actors.gangs.lending import Borrower, Lender, at_most
+from actors.gangs.placement import Cluster, confirm_ended, shape_for
 from actors.job import NAMESPACE, JobSpec
-from actors.lending import Borrower, Lender, at_most
-from actors.placement import Cluster, confirm_ended, shape_for
 from actors.processes import ProcessId
 from actors.remote import actor
 from infra.names import check_import_names

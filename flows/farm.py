@@ -32,7 +32,7 @@ class RenderOptions:
 
     Attributes:
         budget_gpu_s: GPU seconds that the job may use; then it stops with exit code 3.
-        renderer: `module:Class` that every rank renders with in place of the model (`actors.rendering.Renderer`).
+        renderer: `module:Class` that every rank renders with in place of the model (`actors.gangs.rendering.Renderer`).
         renderer_options: handed to it.
         prefect_home: folder of Prefect's database; else Prefect's own choice.
     """

@@ -47,8 +47,8 @@ def has_keep(takes: pa.Table) -> bool:
 
 
 def _linked_keys(store: Store, takes: pa.Table, done: list[int], facts: Mapping[str, Any]) -> dict[int, str]:
-    from actors.chains import Chains
-    from actors.found import find_linked
+    from actors.chains.chains import Chains
+    from actors.chains.found import find_linked
     from infra.store.commits import committed_keys
 
     chains, keys = Chains(takes), takes["spec_key"]

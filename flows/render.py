@@ -47,8 +47,9 @@ def run_job(
     Args:
         planned: from `flows.verbs.plan.make_plan`.
         budget_gpu_s: GPU seconds that the job may use; goes before that of `options`.
-        on_status: told the dispatcher's status (`actors.dispatcher`) twice a second, in this thread, with `run_page`
-            added; while another process renders the job, its counts once a second, with `following` set to its name.
+        on_status: told the dispatcher's status (`actors.dispatch.dispatcher`) twice a second, in this thread, with
+            `run_page` added; while another process renders the job, its counts once a second, with `following` set to
+            its name.
         options: what tests and notebooks choose.
 
     Returns:

@@ -245,7 +245,7 @@ def _encoders(workers: str | int, settings: Settings) -> Iterator[tuple[int, Enc
     ray = settings.ray
     os.environ.setdefault("RAY_AUTH_MODE", ray.auth)  # before Ray is imported, as in render
     from actors.client import connect
-    from actors.encoding import encode_on_ray
+    from actors.finish.encoding import encode_on_ray
 
     with connect(
         ray.address, auth=ray.auth, num_cpus=ray.num_cpus, num_gpus=ray.num_gpus,

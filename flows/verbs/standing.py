@@ -36,8 +36,8 @@ def with_added(
 
 def with_linked(store: Store, takes: pa.Table, facts: Mapping[str, Any], standing: Standing) -> pa.Table:
     """The takes, `cached` also where one stands whose key the plan leaves open because it starts from another's."""
-    from actors.chains import Chains
-    from actors.found import find_linked
+    from actors.chains.chains import Chains
+    from actors.chains.found import find_linked
 
     chains = Chains(takes)
     if not chains.any:

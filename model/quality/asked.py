@@ -53,18 +53,19 @@ class Asked:
         subjects: as they are named.
         layout: alone, alike (`count` of them), pair (the left one first), contact (the first hits the second), near, or
             behind (the first passes behind a bar).
-        count: how many alike; else the number of subjects.
+        count: how many things there are; None where the caption leaves it open, as "red circles" does.
         bar: its colour.
         changes: in their order.
-        background, texture, style, camera: words of the vocabulary; background is None where it is left open.
+        background, texture, style, camera: words of the vocabulary; background is None where it is left open, and style
+            where it is none of the world's.
     """
 
     subjects: tuple[Subject, ...]
     layout: str
-    count: int
+    count: int | None
     background: str | None
     texture: str = "plain"
-    style: str = "flat"
+    style: str | None = "flat"
     camera: str = "still"
     changes: tuple[Change, ...] = ()
     bar: str | None = None
@@ -119,22 +120,30 @@ def _changes(scene: Scene, clip: bool) -> tuple[Change, ...]:
 
 # As `model.training.captions` puts them; a prompt may say grey.
 _SIZE_OF = {word: size for size, words in SIZE_WORDS.items() for word in words}
-_NUMBER_WORDS = {word: number for number, word in NUMBERS.items()}
+_NUMBER_WORDS = {word: number for number, name in NUMBERS.items() for word in (name, str(number))}
 _NOUN = re.compile(
-    rf"(?:\b(?:an?|the|(?P<number>{any_of(_NUMBER_WORDS)})) )?\b(?:(?P<size>{any_of(_SIZE_OF)}) )?"
-    rf"(?P<color>{any_of(COLORS)}) (?P<kind>{any_of(KINDS)})s?\b"
+    rf"(?:\b(?:(?P<article>an?|the)|(?P<number>{any_of(_NUMBER_WORDS)})) )?\b(?:(?P<size>{any_of(_SIZE_OF)}) )?"
+    rf"(?P<color>{any_of(COLORS)}) (?P<kind>{any_of(KINDS)})(?P<many>s?)\b"
 )
+# Before a noun with "the": one that was named is spoken of again.
+_AGAIN = re.compile(r"(?:[.;,](?: and)?(?: then)?|\bthen) $")
 _BAR = re.compile(rf"\bbehind an? (?P<color>{any_of(COLORS)}) {OCCLUDER}\b")
 _PAPER = re.compile(
     rf"\b(?:on|in front of|against|over)(?: an?| the)?(?: (?P<texture>{any_of(TEXTURES)}))? "
-    rf"(?P<name>{any_of(BACKGROUNDS)})(?: background)?\b"
+    rf"(?P<name>{any_of(BACKGROUNDS)})(?: background)?\b(?! (?:{any_of((*KINDS, OCCLUDER))}|and white)\b)"
 )
+# What is said of the camera is said of no thing.
+_FILMED = re.compile(r"\bcamera\b.*?(?=[,.;]| (?:as|while|and|on|in front of|against|over)\b|$)")
 _CAMERA = re.compile(rf",? ?\bthe camera (?P<camera>{any_of(name for name in CAMERAS if name != 'still')})\b")
-_STYLE = re.compile(rf",? ?\b(?P<style>{any_of(STYLES)}) style\b")
-_CHANGE = re.compile(rf"\b(?:turns (?P<color>{any_of(COLORS)})|(?P<kind>breaks|stops|moves on))\b")
+_STYLE = re.compile(rf",? ?\b(?:(?P<style>{any_of(STYLES)}) style|(?P<made>clay|sketch))\b")
+_CHANGE = re.compile(
+    rf"(?<!never )\b(?:(?:turns|becomes|changes)(?: (?:in)?to)? (?P<color>{any_of(COLORS)})"
+    r"|(?P<kind>breaks|stops|moves on))\b"
+)
+_WAY = any_of(name for name in DIRECTIONS if name != "still")
 _MOVE = re.compile(
-    rf"\b(?:{any_of(MOVING)}|(?P<faster>accelerating)) "
-    rf"(?P<way>{any_of(name for name in DIRECTIONS if name != 'still')})\b"
+    rf"\b(?:{any_of(MOVING)}|(?P<faster>accelerating)) (?P<way>{_WAY})\b"
+    rf"(?!,?(?: and)?(?: then)?(?: back)? {_WAY}\b)"  # to and fro, or around a corner: in no one direction
 )
 _MOTIONS = (
     ("bouncing left and right", re.compile(r"\bbouncing left and right\b")),
@@ -157,40 +166,71 @@ def parse(prompt: str) -> Asked | None:
         return None
     paper = _PAPER.search(text, nouns[-1].end()) or _PAPER.search(text)
     camera, style, bar = _CAMERA.search(text), _STYLE.search(text), _BAR.search(text)
-    # Each noun's motion stands before the next one, and before the background.
-    last = paper.start() if paper and paper.start() > nouns[-1].end() else len(text)
-    ends = [*(noun.start() for noun in nouns[1:]), last]
-    subjects = tuple(_read_subject(noun, text[noun.end() : end]) for noun, end in zip(nouns, ends, strict=True))
-    happens = text[nouns[-1].end() : ends[-1]]
-    hits = bool(re.search(r"\bhits\b", text[nouns[0].end() : ends[0]]))
+    things = _things(nouns, _of_things(text, paper))
+    subjects = tuple(_read_subject(noun, after) for noun, after in things)
+    numbers = [_number(noun) for noun, _ in things]
+    count = None if None in numbers else sum(number or 0 for number in numbers)
+    hits = bool(re.search(r"\bhits\b", things[0][1])) and count == len(things) == 2
     if hits:
         # In "hits a circle which moves on" the words after the second noun are what happens to it.
-        subjects = (subjects[0], *(Subject(one.kind, one.color, one.size) for one in subjects[1:]))
-    changes = tuple(Change(found["kind"] or "turns", found["color"]) for found in _CHANGE.finditer(happens))
-    number = _NUMBER_WORDS[nouns[0]["number"] or "one"]
-    layout, count = "alone", 1
+        subjects = (subjects[0], Subject(subjects[1].kind, subjects[1].color, subjects[1].size))
+    changes = tuple(Change(found["kind"] or "turns", found["color"]) for found in _CHANGE.finditer(things[-1][1]))
+    layout = "alone" if count == 1 else "alike"
     if bar is not None:
-        layout = "behind"
-    elif len(subjects) == 1 and number > 1:
-        layout, count = "alike", number
-    elif len(subjects) >= 2:
-        subjects, count = subjects[:2], 2
-        layout = "contact" if hits else "near"
-        first = None if hits else _first_side(text[nouns[0].end() : nouns[1].start()], text[nouns[1].end() :])
-        if first is not None:
-            layout = "pair"
-            subjects = subjects if first == "left" else subjects[::-1]
+        layout, subjects, count = "behind", subjects[:1], 1
+    elif hits:
+        # What hits stops by that, as the captions take for granted.
+        layout, changes = "contact", tuple(change for change in changes if change.kind != "stops")
+    elif len(things) > 1:
+        first = _first_side(things[0][1], things[1][1]) if count == len(things) == 2 else None
+        layout = "near" if first is None else "pair"
+        subjects = subjects[::-1] if first == "right" else subjects
     return Asked(
-        subjects[:1] if layout == "behind" else subjects,
+        subjects,
         layout,
         count,
         paper["name"] if paper else None,
         texture=(paper["texture"] if paper else None) or "plain",
-        style=style["style"] if style else "flat",
+        style=(style["style"] or style["made"]) if style else None if re.search(r"\bstyle\b", text) else "flat",
         camera=camera["camera"] if camera else "still",
         changes=changes,
         bar=bar["color"] if bar else None,
     )
+
+
+def _of_things(text: str, paper: re.Match[str] | None) -> str:
+    """The text with blanks for what it says of background, camera and style, and for sentences after that of others."""
+    if paper:
+        told, *others = re.split(r"(?<=[.;!?]) ", text[paper.end() :])
+        for other in others:
+            own = other.startswith("it ") or _NOUN.search(other)
+            told += " " + (other if own else " " * len(other))
+        text = text[: paper.start()] + " " * len(paper[0]) + told
+    for pattern in (_FILMED, _STYLE):
+        text = pattern.sub(lambda found: " " * len(found[0]), text)
+    return text
+
+
+def _things(nouns: list[re.Match[str]], text: str) -> list[tuple[re.Match[str], str]]:
+    """Each thing by its first noun, and what is said of it: from each of its nouns to the next noun."""
+    found: list[tuple[re.Match[str], str]] = []
+    for noun, end in zip(nouns, [*(noun.start() for noun in nouns[1:]), len(text)], strict=True):
+        after, own = text[noun.end() : end], None
+        if noun["article"] == "the" and _AGAIN.search(text[: noun.start()]):
+            named = (noun["color"], noun["kind"])
+            own = next((at for at, (one, _) in enumerate(found) if (one["color"], one["kind"]) == named), None)
+        if own is None:
+            found.append((noun, after))
+        else:
+            found[own] = (found[own][0], found[own][1] + after)
+    return found
+
+
+def _number(noun: re.Match[str]) -> int | None:
+    """How many things a noun names; None for several of an unknown number."""
+    if noun["number"]:
+        return _NUMBER_WORDS[noun["number"]]
+    return None if noun["many"] and noun["article"] not in ("a", "an") else 1
 
 
 def _first_side(between: str, after: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def happens(reading: Reading, asked: Asked) -> Verdict | None:
     if not asked.changes or len(reading.blobs) < 5:
         return None
     if asked.layout == "contact":
-        return _contact(reading, asked)
+        return _contact(reading, asked) if len(asked.changes) == 1 else None
     if asked.layout != "alone" or len(asked.changes) > 1 or asked.changes[0].kind not in ("turns", "stops"):
         return None
     main = reading.main()
@@ -75,22 +76,25 @@ def _compare(found: list[str], wanted: list[str | None]) -> Verdict:
 
 
 def in_order(reading: Reading, asked: Asked) -> Verdict | None:
-    """Whether two changes happen in the order in which they are asked for."""
+    """Whether changes of colour, and a stop among them, happen in the order in which they are asked for."""
     if asked.layout != "alone" or len(asked.changes) < 2 or len(reading.blobs) < 5:
+        return None
+    kinds = [change.kind for change in asked.changes]
+    if not set(kinds) <= {"turns", "stops"} or kinds.count("stops") > 1:
         return None
     main = reading.main()
     colours = runs([blob.color if blob else None for blob in main])
     turns = [change.color for change in asked.changes if change.kind == "turns"]
     told = _compare([word for word, *_ in colours], [asked.subjects[0].color, *turns])
-    if all(change.kind == "turns" for change in asked.changes):
+    if "stops" not in kinds:
         return told
     stop = stopped_at(reading, main)
     if stop is None or not told.passed:
         return Verdict(False, told.degree / 2)
-    # The change of colour and the stop, in the order of the words.
-    moments = {"turns": colours[1][1], "stops": stop}
-    first, second = (change.kind for change in asked.changes[:2])
-    passed = moments.get(first, len(main)) < moments.get(second, -1)
+    # The changes of colour and the stop, in the order of the words.
+    turned = iter(begin for _, begin, _ in colours[1:])
+    moments = [stop if kind == "stops" else next(turned) for kind in kinds]
+    passed = all(one < other for one, other in pairwise(moments))
     return Verdict(passed, 1.0 if passed else 0.5)
 
 
@@ -98,11 +102,14 @@ def persists(reading: Reading, asked: Asked) -> Verdict | None:
     """Whether the last change, once there, holds to the last frame."""
     if not asked.changes or len(reading.blobs) < 5 or asked.layout not in ("alone", "contact"):
         return None
+    if asked.layout == "contact" and len(asked.changes) > 1:
+        return None
     last = asked.changes[-1]
     if last.kind == "turns":
         lasting = _colour_lasts(reading, asked, last.color)
     elif last.kind == "breaks":
-        lasting = _pieces_last(reading, asked.subjects[-1].color)
+        turned = [change.color for change in asked.changes if change.color is not None]
+        lasting = _pieces_last(reading, turned[-1] if turned else asked.subjects[-1].color)
     elif last.kind == "stops":
         found = stopped_at(reading, reading.main()) is not None
         return Verdict(found, float(found))

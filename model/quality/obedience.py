@@ -27,6 +27,8 @@ _STEADY = 0.75
 
 def _leads(reading: Reading, asked: Asked) -> list[Blob | None]:
     """In each frame the blob that is the first subject: the largest, in a contact the one on the side it comes from."""
+    if asked.layout != "contact" and any(change.kind == "breaks" for change in asked.changes):
+        return reading.main()[: max(1, len(reading.blobs) // 4)]  # its pieces are smaller, and of another kind
     if asked.layout != "contact" or asked.subjects[0].direction is None:
         return reading.main()[: _in_view(reading, asked)]
     from_left = asked.subjects[0].direction == "right"
@@ -103,7 +105,7 @@ def size(reading: Reading, asked: Asked) -> Verdict | None:
 
 def count(reading: Reading, asked: Asked) -> Verdict | None:
     """How many things there are; of a thing that breaks, before it does."""
-    if asked.layout == "behind":
+    if asked.layout == "behind" or asked.count is None:
         return None
     counts = reading.counts()[: _in_view(reading, asked)]
     if any(change.kind == "breaks" for change in asked.changes):
@@ -197,6 +199,8 @@ def background(reading: Reading, asked: Asked) -> Verdict | None:
 
 def style(reading: Reading, asked: Asked) -> Verdict | None:
     """Flat, clay or sketch."""
+    if asked.style is None:
+        return None
     right = reading.style == asked.style
     return Verdict(right, float(right))
 
@@ -227,6 +231,8 @@ def permanence(reading: Reading, asked: Asked) -> Verdict | None:
         return _behind(reading, asked)
     if asked.layout not in ("alone", "alike", "pair") or asked.camera != "still":
         return None
+    if any(change.kind == "breaks" for change in asked.changes):
+        return None  # of one thing it makes several
     counts = reading.counts()
     third = max(1, len(counts) // 3)
     usual, last = (max(sorted(set(part)), key=part.count) for part in (counts[:third], counts[-third:]))

@@ -35,7 +35,7 @@ def record_of(
             want to know.
         limits: where a measure becomes a fault.
         joins: where pieces of a long clip meet: the first frame after each.
-        more: what was measured elsewhere, of the film's file or while it was rendered; None: it could not be.
+        more: what was measured elsewhere, of the film's file or while it was rendered; None, or NaN: it could not be.
 
     Returns:
         `score`, `measures`, `verdict`, `reasons`, `not_measured`, and `rank` by obedience.
@@ -53,6 +53,8 @@ def record_of(
         if joins:
             measured["seam"] = float(seams(clip, joins).max())
     measured |= more or {}
+    # A figure that is none was not measured; a record that held it could not be written, at the cost of the film.
+    measured = {name: None if value is None or not np.isfinite(value) else value for name, value in measured.items()}
     judged = {name: None if task == "still" and name in MOVING_ONLY else value for name, value in measured.items()}
     record = found | {
         "measures": {name: round(value, 4) for name, value in measured.items() if value is not None},

@@ -39,6 +39,8 @@ def score(frames: NDArray[np.generic], prompt: str, *, task: str = "t2v", fps: f
     if asked is None or min(clip.shape[1:3]) < 16:
         return {"score": round(sound, 4), "measures": measures}
     verdicts = judge(read(clip), asked)
+    if not verdicts:
+        return {"score": round(sound, 4), "measures": measures}
     for name, verdict in verdicts.items():
         measures[name] = float(verdict.passed)
     obedience = float(np.mean([one.passed for one in verdicts.values()]))

@@ -86,8 +86,8 @@ def may_be(look: Look, prompt: str, asked: Asked | None) -> bool:
     """
     text = prompt.lower()
     if look == "frozen":
-        if asked is not None:
-            return not _moves(asked)
+        if asked is not None and _moves(asked):
+            return False
         return not _MOVING.search(text) or bool(_STILL.search(text))
     # Also for a thing on black: in few steps a model may not get as far as drawing it, and that is no machine's fault.
     if _DARK.search(text):

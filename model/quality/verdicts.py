@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -43,17 +44,18 @@ def verdict_of(
     """The verdict on a take.
 
     Args:
-        measures: by name, as in MEASURES; None, or none at all, where it was not measured.
+        measures: by name, as in MEASURES; None, NaN, or none at all, where it was not measured.
         excused: measures that say what was asked for.
 
     Returns:
         `verdict`; `reasons`, the codes of all faults in the order of MEASURES; `not_measured`, names of measures that
         count for nothing here: they have not passed.
     """
-    missing = [name for name in MEASURES if measures.get(name) is None]
+    known = {name: value for name, value in measures.items() if value is not None and not math.isnan(value)}
+    missing = [name for name in MEASURES if name not in known]
     reasons = []
     for name in MEASURES:
-        value, limit = measures.get(name), limits.of.get(name)
+        value, limit = known.get(name), limits.of.get(name)
         if value is None or limit is None or name in excused:
             continue
         if (value < limit) if name == "obedience" else (value > limit):

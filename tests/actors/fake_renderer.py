@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from actors.gangs.rendering import Frames, OnStage, Order, fetch_planned
 from actors.job import InputRules, RenderSetup
-from actors.rendering import Frames, OnStage, Order, fetch_planned
 from model.errors import InputError, NonFinite
 
 

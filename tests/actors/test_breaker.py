@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from actors.errors import ErrorClass
-from actors.policy import Policy
-from actors.scheduler import Scheduler
-from actors.takes import Take
+from actors.scheduling.policy import Policy
+from actors.scheduling.scheduler import Scheduler
+from actors.scheduling.takes import Take
 
 
 def given_up(error: ErrorClass, takes: int, *, unloaded: int = 0) -> Scheduler:

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from actors.draining import standing_on
-from actors.fencing import newer_epoch
-from actors.gang import Gang, LostGang
+from actors.dispatch.fencing import newer_epoch
+from actors.dispatch.leaving import CalledOff, Leaving, Pace
+from actors.gangs.draining import standing_on
+from actors.gangs.gang import Gang, LostGang
+from actors.gangs.rendering import Progress
 from actors.job import JobSpec
-from actors.leaving import CalledOff, Leaving, Pace
-from actors.rendering import Progress
 from infra.store import Store
 from infra.store.lease import Lease, Owner
 

@@ -15,10 +15,10 @@ import ray
 from ray._raylet import GcsClient  # as `ray drain-node` itself does it
 
 from actors.client import Connection, render_job
-from actors.dispatcher import dispatcher_name
-from actors.draining import draining_nodes
+from actors.dispatch.dispatcher import dispatcher_name
+from actors.dispatch.journal import SEQUENCES_PER_LIFE
+from actors.gangs.draining import draining_nodes
 from actors.job import NAMESPACE
-from actors.journal import SEQUENCES_PER_LIFE
 from infra.store import open_store
 from infra.store.lease import Lease
 from tests.actors.farm import assert_whole, commits, eventually, job, kinds, shot, workers

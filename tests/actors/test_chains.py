@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from actors.chains import Chains
-from actors.found import Found, find_linked
-from actors.sources import sources_of
+from actors.chains.chains import Chains
+from actors.chains.found import Found, find_linked
+from actors.chains.sources import sources_of
 from catalogs import plan as plan_shots
 from catalogs import read
 from catalogs.keys import spec_fields, spec_key

@@ -13,7 +13,7 @@ from pathlib import Path
 import ray
 
 from actors.client import Connection, render_job
-from actors.dispatcher import dispatcher_name
+from actors.dispatch.dispatcher import dispatcher_name
 from actors.job import NAMESPACE
 from infra.store import StoreOptions
 from tests.actors.farm import assert_whole, commits, eventually, job, kinds, shot, workers

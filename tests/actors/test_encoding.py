@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.client import Connection
-from actors.encoding import encode_on_ray
+from actors.finish.encoding import encode_on_ray
 from infra.deliver.make import make
 from infra.media.errors import EncodeError
 from tests.post.deliveries import AAC, grey_film, job_of, lumas, made_of, profile, tone

@@ -10,7 +10,7 @@ import ray.exceptions as raised
 import torch
 
 from actors.errors import ErrorClass, GangLost, ModerationFailed, PolicyRefused, QualityFault, classify
-from actors.rendering import Failure
+from actors.gangs.rendering import Failure
 from infra.inputs import InputUnreadable, fetch_input
 from infra.media import EncodeError, FfmpegMissing
 from infra.store.errors import ContentMismatch, OutcomeUnknown, StoreUnavailable

@@ -11,9 +11,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from actors.errors import ErrorClass, ModerationFailed, PolicyRefused, QualityFault, classify
-from actors.examining import examine
+from actors.finish.examining import examine
+from actors.finish.moderation import moderate
 from actors.job import JobSpec
-from actors.moderation import moderate
 from tests.actors.farm import FACTS
 
 HOOKS = "tests.actors.moderator"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.helping import PAUSE_S, Helping
+from actors.dispatch.helping import PAUSE_S, Helping
+from actors.gangs.rendering import Progress
 from actors.logs import AttemptLog
-from actors.rendering import Progress
 
 ORDER: dict[str, Any] = {"id": 7, "attempt": 1, "steps": 20, "long_method": "hierarchical"}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from actors.inputs import clip_of, inputs_of, is_given, picture_of
+from actors.gangs.inputs import clip_of, inputs_of, is_given, picture_of
 from actors.job import InputRules
 from infra.inputs import InputUnreadable
 from infra.media import encode_film

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from actors.errors import ErrorClass
-from actors.policy import Policy, State
-from actors.scheduler import Scheduler
-from actors.takes import Take
+from actors.scheduling.policy import Policy, State
+from actors.scheduling.scheduler import Scheduler
+from actors.scheduling.takes import Take
 
 SHOT = ("show", "a")
 

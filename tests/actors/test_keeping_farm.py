@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.client import Connection, render_job
-from actors.orders import Ledger
+from actors.dispatch.orders import Ledger
 from infra.store import open_store
 from infra.store.commits import committed_keys
 from infra.store.keeping import verdict_of

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import actors.dispatcher
-import actors.journal
-from actors.dispatcher import Dispatcher
+import actors.dispatch.dispatcher
+import actors.dispatch.journal
+from actors.dispatch.dispatcher import Dispatcher
 from actors.errors import ErrorClass
-from actors.policy import JobState
-from actors.rendering import Failure
+from actors.gangs.rendering import Failure
+from actors.scheduling.policy import JobState
 from infra.store.errors import StoreUnavailable
 from infra.store.jobs import quarantined, record_quarantine
 from tests.actors.farm import job, shot
@@ -51,8 +51,8 @@ def away(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise StoreUnavailable("503")
         return record_quarantine(store, job_id, record)
 
-    monkeypatch.setattr(actors.journal, "record_quarantine", record)
-    monkeypatch.setattr(actors.journal, "AGAIN_S", 0.1)
+    monkeypatch.setattr(actors.dispatch.journal, "record_quarantine", record)
+    monkeypatch.setattr(actors.dispatch.journal, "AGAIN_S", 0.1)
     return left
 
 
@@ -67,7 +67,7 @@ def test_a_job_whose_records_the_store_never_takes_has_failed(
     away: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away[0] = 1000
-    monkeypatch.setattr(actors.dispatcher, "OUTAGE_S", 0.3)
+    monkeypatch.setattr(actors.dispatch.dispatcher, "OUTAGE_S", 0.3)
     dispatcher, _, records = ended(tmp_path)
     assert records == 0
     assert dispatcher._scheduler._stop == "failed"

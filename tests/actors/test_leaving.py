@@ -10,10 +10,10 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from actors.errors import ErrorClass
-from actors.gang import Gang, LostGang, Rendered, render
+from actors.gangs.gang import Gang, LostGang, Rendered, render
+from actors.gangs.rendering import Failure, Progress, RankReport
 from actors.job import GangShape, InputRules
 from actors.processes import ProcessId
-from actors.rendering import Failure, Progress, RankReport
 
 SHAPE = GangShape(2, (("CPU", 0.25),), 1, "fake", "{}")
 PROCESSES = (ProcessId("node", 1, 0.0), ProcessId("node", 2, 0.0))

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from actors import lending
+from actors.gangs import lending
+from actors.gangs.lending import Borrower, JobPaused, Lender
+from actors.gangs.placement import JobOver
 from actors.job import GangShape
-from actors.lending import Borrower, JobPaused, Lender
-from actors.placement import JobOver
 
 SHAPE = GangShape(2, (("CPU", 1.0),), 1, "fake", "{}")
 

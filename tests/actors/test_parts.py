@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from actors.dispatch.orders import Ledger
 from actors.errors import ErrorClass, PlacementImpossible
-from actors.finishing import Admission
-from actors.gang import _root_failure, _spoilt
+from actors.finish.finishing import Admission
+from actors.gangs.gang import _root_failure, _spoilt
+from actors.gangs.placement import Cluster, shape_for
+from actors.gangs.rendering import Failure, RankReport, frame_bytes
 from actors.job import JobSpec, setup_of
 from actors.logs import LINES_MOST, AttemptLog
-from actors.orders import Ledger
-from actors.placement import Cluster, shape_for
 from actors.processes import ProcessId, confirm_gone, is_alive
-from actors.rendering import Failure, RankReport, frame_bytes
 from actors.replay import replay_command
-from actors.scheduler import Scheduler
+from actors.scheduling.scheduler import Scheduler
 from infra.store import open_store
 from tests.actors.farm import job, shot
 

@@ -52,7 +52,9 @@ CLASSES = sorted(_classes())
 
 
 def test_they_are_found() -> None:
-    assert {("infra.scratch", "ScratchFull"), ("actors.gang", "LostGang"), ("model.errors", "NonFinite")} <= {*CLASSES}
+    assert {("infra.scratch", "ScratchFull"), ("actors.gangs.gang", "LostGang"), ("model.errors", "NonFinite")} <= {
+        *CLASSES
+    }
     assert WITH.keys() <= {name for _, name in CLASSES}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from actors.gangs.pieces import PieceKeeper, drop_pieces, long_of, pieces_kept
 from actors.job import InputRules
-from actors.pieces import PieceKeeper, drop_pieces, long_of, pieces_kept
 from infra.store import Store, open_store
 from infra.store.commits import publish
 from infra.store.layout import parse_piece_path, piece_path

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from actors.dispatch.preparing import prepare_order
 from actors.errors import ErrorClass
 from actors.job import InputRules, JobSpec
-from actors.preparing import prepare_order
 from infra.store import Store, open_store
 from infra.store.errors import StoreUnavailable
 from tests.actors.farm import FACTS

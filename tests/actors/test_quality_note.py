@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import model.quality.record
+from actors.finish.judging import ScorerMissing, quality_note, scorer_of
 from actors.job import JobSpec
-from actors.judging import ScorerMissing, quality_note, scorer_of
 from flows.manifest import _of_commit
 from infra.media import encode_film
 from infra.store.selection import rank_of

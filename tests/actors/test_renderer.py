@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from actors.gangs.renderer import PipelineRenderer
 from actors.job import InputRules, RenderSetup
-from actors.renderer import PipelineRenderer
 from model.errors import ModelError
 from model.facts import read_facts
 from tests.model.folders import build_folder

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from actors.errors import ErrorClass
-from actors.policy import Policy, State
-from actors.scheduler import Scheduler
-from actors.takes import Take, TakeQueue
+from actors.scheduling.policy import Policy, State
+from actors.scheduling.scheduler import Scheduler
+from actors.scheduling.takes import Take, TakeQueue
 
 LARGE, SMALL = (64, 64, 17), (32, 32, 5)
 

@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.errors import ErrorClass
-from actors.policy import WAITING, Assignment, Policy, State
-from actors.scheduler import Scheduler
-from actors.takes import Take
+from actors.scheduling.policy import WAITING, Assignment, Policy, State
+from actors.scheduling.scheduler import Scheduler
+from actors.scheduling.takes import Take
 
 SLOTS = ("a", "b", "c")
 seconds = st.floats(0.0, 50.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from actors.errors import ErrorClass
-from actors.policy import Assignment, Policy, State
-from actors.scheduler import Scheduler
-from actors.stragglers import Stragglers
-from actors.takes import Take
+from actors.scheduling.policy import Assignment, Policy, State
+from actors.scheduling.scheduler import Scheduler
+from actors.scheduling.stragglers import Stragglers
+from actors.scheduling.takes import Take
 
 RULES = {"straggler_factor": 3.0, "straggler_s": 20.0}
 

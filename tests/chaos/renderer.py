@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from actors.gangs.renderer import PipelineRenderer
+from actors.gangs.rendering import Frames, OnStage, Order
 from actors.job import InputRules, RenderSetup
-from actors.renderer import PipelineRenderer
-from actors.rendering import Frames, OnStage, Order
 from tests.chaos.gates import Gates
 
 STEPS = 4

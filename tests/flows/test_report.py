@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.accounts import Accounts
+from actors.scheduling.accounts import Accounts
 from catalogs import Refusal
 from flows.accounts import Books, books_of
 from flows.farm import RenderOptions

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.cached import seconds_cached
+from actors.chains.cached import seconds_cached
 from catalogs.keys import spec_fields, spec_key
 from flows.planned import Planned
 from flows.render import _nothing_to_render

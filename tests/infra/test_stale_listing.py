@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.dispatch.preparing import prepare_order
 from actors.job import InputRules, JobSpec
-from actors.preparing import prepare_order
 from infra.store import Stat, Store, layout, open_store
 from infra.store.commits import committed_keys, publish, read_commits
 from infra.store.jobs import current_round, open_round

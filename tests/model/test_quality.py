@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.quality import asked_of, identity, judge, parse, read, score
+from model.quality import Asked, asked_of, identity, judge, parse, read, score
 from model.quality.components import label
 from model.quality.faults import FAULTS, sound, spoilt
 from model.quality.tally import baseline, checker_accuracy, free_of_faults, interval, summarise
 from model.quality.validate import MEASURES, softened, validate
 from model.quality.wrong import wrong_clip
 from model.training import captions
-from model.training.world import SHARES, Motion, Scene, Thing, draw, sample_scene
+from model.training.world import SHARES, Event, Motion, Scene, Thing, draw, sample_scene
 
 RED_CIRCLE = Scene(
     (Thing("circle", "red", "large", 12.8, Motion("straight", "right", (18.0, 32.0), (1.7, 0.0))),), "black", 64, 64, 17
@@ -97,6 +97,87 @@ def test_prompts_of_other_worlds_ask_for_nothing() -> None:
     found = parse("A GREY day: a small red circle, moving up-left. Big mood, on a grey background!")
     assert found is not None
     assert (found.subjects[0].direction, found.background, found.subjects[0].size) == ("up left", "gray", "small")
+
+
+def asks(prompt: str) -> Asked:
+    found = parse(prompt)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"),
+    [
+        ("2 red circles on black", 2),
+        ("red circles on black", None),
+        ("five red circles", None),
+        ("a pair of red circles", None),
+        ("the two red circles", 2),
+        ("two red circles and a blue square", 3),
+        ("a red circle, a blue square and a green triangle", 3),
+        ("two red circles on the left and a blue square on the right", 3),
+        ("a red circle moves right. The red circle turns blue.", 1),
+        ("a red circle hits a blue square, then the blue square turns green", 2),
+        ("the red circle on the left and the red circle on the right", 2),
+    ],
+)
+def test_things_are_counted_as_the_prompt_names_them(prompt: str, count: int | None) -> None:
+    asked = asks(prompt)
+    assert asked.count == count
+    if count is None:
+        assert "count" not in judge(read(draw(RED_CIRCLE)), asked)
+    if count == 3:
+        assert asked.layout == "near", "a pair and a contact are of two"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "way"),
+    [
+        ("a red circle on a black background moving right", "right"),
+        ("a red circle on black. It moves right.", "right"),
+        ("the camera pans left while a red circle moves right on black", "right"),
+        ("a red circle on black, the camera moving right", None),
+        ("a red circle moving left and right", None),
+        ("a red circle moves up, then down, on pink", None),
+        ("a red circle on navy. A snowflake moving down.", None),
+    ],
+)
+def test_a_motion_is_read_wherever_it_stands_and_only_where_it_is_one(prompt: str, way: str | None) -> None:
+    assert asks(prompt).subjects[0].direction == way
+
+
+def test_changes_and_styles_are_read_in_other_words_and_none_where_none_is_asked() -> None:
+    for prompt in ("a red circle on black turns blue", "a red circle becomes blue", "a red circle changes to blue"):
+        assert [change.color for change in asks(prompt).changes] == ["blue"], prompt
+    assert asks("a red circle that never stops").changes == ()
+    assert asks("a red circle moving right hits a blue square and stops").changes == (), "that goes without saying"
+    assert asks("a red circle made of clay").style == "clay"
+    assert asks("a red circle in watercolor style").style is None
+    assert asks("a red circle on a pink square").background is None
+    assert "style" not in judge(read(draw(RED_CIRCLE)), asks("a red circle in watercolor style"))
+    several = score(draw(RED_CIRCLE), "red circles and blue squares in watercolor style")
+    assert "obedience" not in several["measures"], "nothing is left that could be held against it"
+
+
+def test_changes_that_are_beyond_a_check_are_not_held_against_a_clip() -> None:
+    stops = draw(replace(RED_CIRCLE, events=(Event(9, 0, "stops"),)))
+    for prompt in (
+        "a red circle moving right stops and then moves on",
+        "a red circle moving right stops and then stops",
+    ):
+        assert "order" not in judge(read(stops), asks(prompt)), prompt
+
+
+def test_what_breaks_is_looked_at_whole_and_its_pieces_in_their_own_colour() -> None:
+    clip = np.zeros((20, 64, 64, 3), np.uint8)
+    for frame in range(20):
+        for y, x in [(32, 32)] if frame < 10 else [(y, x) for y in (22, 42) for x in (22, 42)]:
+            clip[frame, y - 5 : y + 5, x - 5 : x + 5] = (50, 90, 220) if frame > 5 else (220, 40, 40)
+        if frame < 10:
+            clip[frame, 20:44, 20:44] = clip[frame, 32, 32]
+    found = score(clip, "a large red square on black turns blue and then breaks")["measures"]
+    assert found["persistence"] == found["size"] == found["shape"] == found["count"] == 1.0
+    assert not {"order", "permanence"} & set(found)
 
 
 def test_each_wrong_clip_fails_in_its_own_respect_only_where_that_can_be() -> None:

@@ -55,6 +55,8 @@ def test_one_frame_or_one_pixel_that_is_different_is_enough() -> None:
         (FROZEN, "a red circle moving right on a gray background", "frozen"),
         (FROZEN, "a red circle on a gray background, the camera pans right", "frozen"),
         (FROZEN, "a horse gallops through a river", "frozen"),
+        (FROZEN, "a red circle moving left and right on a gray background", "frozen"),
+        (FROZEN, "a red circle, not moving, on a gray background", None),
         (BLACK, "a black screen", None),
         (BLACK, "The picture fades to black", None),
         (BLACK, "a black background with nothing on it", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,14 @@ def test_a_seam_is_measured_where_pieces_meet() -> None:
     clip[9:] = 255 - clip[9:]
     assert record_of(clip, take(), LIMITS, joins=[9])["measures"]["seam"] > 1.5
     assert "seam" in record_of(clip, take(), LIMITS)["not_measured"]
+
+
+def test_a_measure_that_is_no_number_was_not_measured() -> None:
+    record = record_of(moving(), take(), LIMITS, more={"levels": float("nan"), "banding": float("inf")})
+    assert not {"levels", "banding"} & set(record["measures"])
+    assert {"levels", "banding"} <= set(record["not_measured"])
+    json.dumps(record, allow_nan=False)  # as a commit is written
+    assert "black" in verdict_of({"black": float("nan")}, LIMITS)["not_measured"]
 
 
 def test_what_was_asked_for_is_no_fault() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from actors.dispatch.orders import Ledger as FarmLedger
 from actors.job import JobSpec
-from actors.orders import Ledger as FarmLedger
 from flows.planned import Planned
 from flows.verbs.plan import make_plan, replan
 from infra.settings import Settings

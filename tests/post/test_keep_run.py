@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import actors.client
+from actors.dispatch.orders import Ledger
 from actors.job import JobSpec
-from actors.orders import Ledger
-from actors.scheduler import Scheduler
+from actors.scheduling.scheduler import Scheduler
 from flows.artifacts import report_markdown
 from flows.farm import RenderOptions
 from flows.running import Run

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.dispatch.orders import Ledger as FarmLedger
 from actors.job import JobSpec
-from actors.orders import Ledger as FarmLedger
 from flows.manifest import count, make_manifest
 from flows.review.shots import JobTakes
 from flows.verbs.ledger import Ledger

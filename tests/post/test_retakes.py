@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from actors.intake import Intake
-from actors.linked import Linked
-from actors.orders import Ledger
-from actors.scheduler import Scheduler
+from actors.dispatch.intake import Intake
+from actors.dispatch.linked import Linked
+from actors.dispatch.orders import Ledger
+from actors.scheduling.scheduler import Scheduler
 from catalogs import plan, read
 from flows.retakes import queue_retakes
 from flows.verbs.failure import Failure

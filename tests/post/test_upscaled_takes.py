@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.finishing import commit_record, to_size
+from actors.finish.finishing import commit_record, to_size
 from actors.job import JobSpec
 from infra.media import UpscalerFailed, of_aspect
 
