@@ -89,7 +89,11 @@ class Links:
             self._lost.add(lost)
         if asked.num_rows > len(shots["row"]):
             every, able = identities(asked["show"], asked["shot_id"]), identities(shots["show"], shots["shot_id"])
-            self._lost.add(every[~DigestSet(able).contains(every)])
+            gone = ~DigestSet(able).contains(every)
+            self._lost.add(every[gone])
+            # A row whose variants are all refused is named by others under its own name.
+            rows = asked.filter(pa.array(gone & np.asarray(asked["parent"].is_valid())))
+            self._lost.add(identities(rows["show"], rows["parent"]))
 
     def settle(self, takes: pa.Table, forget: Callable[[], None] = lambda: None) -> Settled:
         """What the links of all shots come to.
@@ -162,8 +166,7 @@ class _Settling:
         up = np.full(self._count, -1, np.int64)
         anchors = anchored(self._shots)
         self._find_sources(up)
-        self._find_anchors(up, anchors)
-        self._share_pictures(up)
+        self._find_anchors(up, anchors, identity)
         self._names = None
         self._refuse_stills(up)
         self._refuse_rings(up)
@@ -216,6 +219,7 @@ class _Settling:
             if len(open_):
                 wanted = [derived_id(self._text("depends_on", index), self._variant(index, whole)) for index in open_]
                 up[open_] = self._places(self._shots["show"].take(pa.array(open_)), pa.array(wanted, pa.string()))
+        self._share_sources(up, asking)
         unknown = asking[up[asking] < 0]
         if len(unknown):
             self._refuse_unknown(unknown)
@@ -236,35 +240,45 @@ class _Settling:
         absent: dict[str, str] = {}  # one text for all rows of a show
         for index, gone in zip(_each(unknown), _each(lost), strict=True):
             name, where = self._text("depends_on", index), self._text("show", index)
-            if gone:
-                legal = _REFUSED
-            elif name in parents:
+            if name in parents:
                 legal = f"a shot that is rendered: {name} has variants, name one of them"
+            elif gone:
+                legal = _REFUSED
             else:
                 legal = absent.setdefault(where, f"a shot_id of this catalog in the show {where}")
             self._refuse(index, "depends_on", legal)
 
-    def _find_anchors(self, up: np.ndarray, anchors: np.ndarray) -> None:
-        """The first row of each scene that has a picture of its own."""
+    def _share_sources(self, up: np.ndarray, asking: np.ndarray) -> None:
+        """Rows of one picture start from one shot: the first that one of them names and that is there."""
+        copies = np.nonzero(np.asarray(self._shots["picture_of"].is_valid()))[0]
+        if not len(copies):
+            return
+        chosen, original = pa.array(copies), np.arange(self._count)
+        original[copies] = self._places(self._shots["show"].take(chosen), self._shots["picture_of"].take(chosen))
+        found = asking[up[asking] >= 0]
+        originals, first = np.unique(original[found], return_index=True)
+        shared = np.full(self._count, -1, np.int64)
+        shared[originals] = up[found[first]]
+        up[asking] = shared[original[asking]]
+
+    def _find_anchors(self, up: np.ndarray, anchors: np.ndarray, identity: pa.Array) -> None:
+        """The first row of each scene that has a picture of its own; where it has none, the first of its identity."""
         if not anchors.any():
             return
-        group = group_of(self._shots)
-        groups, code = np.unique(_words_of(self._shots["show"], group), return_inverse=True)
-        leaders = np.nonzero(~anchors & ~self._bad & np.asarray(group.is_valid()))[0]
-        first = np.full(len(groups), -1, np.int64)
-        found, places = np.unique(code[leaders], return_index=True)
-        first[found] = leaders[places]
         waiting = np.nonzero(anchors & ~self._bad)[0]
-        up[waiting] = first[code[waiting]]
+        for group in (group_of(self._shots), identity):
+            open_ = waiting[up[waiting] < 0]
+            open_ = open_[np.asarray(group.take(pa.array(open_)).is_valid())]
+            if len(open_):
+                groups, code = np.unique(_words_of(self._shots["show"], group), return_inverse=True)
+                leaders = np.nonzero(~anchors & ~self._bad & np.asarray(group.is_valid()))[0]
+                first = np.full(len(groups), -1, np.int64)
+                found, places = np.unique(code[leaders], return_index=True)
+                first[found] = leaders[places]
+                up[open_] = first[code[open_]]
         for index in waiting[up[waiting] < 0].tolist():
-            self._refuse(index, "image_uri", "a picture: no other row of its scene has one of its own to start from")
-
-    def _share_pictures(self, up: np.ndarray) -> None:
-        """A copy has the source of what it is a copy of."""
-        copies = np.nonzero(np.asarray(self._shots["picture_of"].is_valid()) & (up >= 0))[0]
-        if len(copies):
-            chosen = pa.array(copies)
-            up[copies] = up[self._places(self._shots["show"].take(chosen), self._shots["picture_of"].take(chosen))]
+            where = "scene" if self._shots["scene"][index].is_valid else "identity"
+            self._refuse(index, "image_uri", f"a picture: no other row of its {where} has one of its own to start from")
 
     # What cannot be
 

@@ -89,7 +89,7 @@ class Validator:
         shots: dict[str, pa.Array] = {}
         depends = _Sources(
             given(columns.get("depends_on"), len(rows)),
-            given(columns.get("scene"), len(rows)) | given(columns.get("identity"), len(rows)),
+            _grouped(columns, len(rows)),
         )
         for column in schema.COLUMNS:
             cells = columns.get(column.name)
@@ -149,6 +149,8 @@ class Validator:
                 bad = _numbers(pc.utf8_length(values)) > schema.PROMPT_MAX
                 checker.refuse(name, bad, cells, f"at most {schema.PROMPT_MAX:,} characters")
                 checker.refuse(name, _control(values), cells, _NO_CONTROL)
+            case "scene" | "identity":
+                return _unless_blank(values)
             case "camera":
                 checker.refuse(name, _control(values), cells, _NO_CONTROL)
             case "task":
@@ -253,6 +255,21 @@ def _narrowed(values: pa.Array, kind: pa.DataType) -> pa.Array:
         fits = ~_outside(values, schema.INT32_MIN, schema.INT32_MAX)
         return pc.if_else(pa.array(fits), values, None).cast(kind)
     return values.cast(kind)
+
+
+def _unless_blank(values: pa.Array) -> pa.Array:
+    """Texts, and null for those of white space alone: rows that all leave a cell blank share nothing."""
+    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(values), ""), None, values)
+
+
+def _grouped(columns: Mapping[str, Cells], count: int) -> np.ndarray:
+    """Rows that name a scene or an identity, before it is known whether they are legal, (n,) bool."""
+    named = np.zeros(count, bool)
+    for name in ("scene", "identity"):
+        if name in columns:
+            values, bad = convert(columns[name], schema.BY_NAME[name])
+            named |= bad | np.asarray(_unless_blank(values).is_valid())
+    return named
 
 
 def _task(checker: Checker, values: pa.Array, cells: Cells) -> pa.Array:

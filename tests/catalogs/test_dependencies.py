@@ -204,3 +204,23 @@ def test_any_links_come_to_what_a_walk_along_them_finds(tmp_path_factory, data):
     assert planned.takes["source_shot"].to_pylist() == [asks[number] for number in wanted]
     assert [entry.row for entry in planned.refused] == [n for n in range(count) if n not in wanted]
     assert planned.rows_total == count
+
+
+VARIANTS = pa.struct([(axis, pa.list_(pa.string())) for axis in ("aspect", "locale")])
+
+
+@pytest.mark.parametrize(("there", "here"), [(["fr"], ["de", "fr"]), (["de"], ["de", "fr"]), (["fr", "de"], ["de"])])
+def test_locales_of_one_picture_start_from_one_shot(there, here, write, able):
+    asked = [{"aspect": ["16:9"], "locale": names} for names in (there, here)]
+    _, planned = chain(write, able, depends_on=[None, "s0"], variants=pa.array(asked, VARIANTS))
+    assert planned.refused == []
+    rows = [row for row in planned.takes.to_pylist() if row["parent"] == "s1"]
+    assert {row["source_shot"] for row in rows} == {f"s0.16x9.{there[0] if there == ['fr'] else 'de'}"}
+    assert [row["picture_of"] for row in rows] == [None, "s1.16x9.de"][: len(here)]
+    assert rows[0]["cost_gpu_s"] > 0
+
+
+def test_a_shot_whose_variants_are_all_refused_is_not_called_unknown(write, able):
+    asked = pa.array([{"aspect": ["8:1"]}, None], VARIANTS)
+    _, planned = chain(write, able, depends_on=[None, "s0"], variants=asked, width=[512, None], height=[512, None])
+    assert why(planned)[1] == ("depends_on", "s0", "a shot that is rendered: the row of the one it names is refused")

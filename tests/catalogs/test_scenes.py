@@ -110,3 +110,25 @@ def test_keys_are_of_what_is_encoded(write, facts):
     assert richer[2]["picture_key"] != rows[2]["picture_key"]
     same = plan(read(path), facts, enhance=lambda prompt: prompt).takes
     assert same.equals(plan(read(path), facts).takes)
+
+
+def test_without_a_picture_in_its_scene_a_row_starts_from_one_of_its_identity(write, facts):
+    path = write(
+        shot_id=list("abcdef"),
+        scene=[None, "one", "one", None, "two", "two"],
+        identity=["ann", None, "ann", "ann", "bo", None],
+        task=["still", "i2v", "i2v", "i2v", "t2v", "i2v"],
+    )
+    planned = plan(read(path), facts)
+    assert planned.refused == []
+    assert planned.takes["source_shot"].to_pylist() == [None, "a", "a", "a", None, "e"]
+    (refused,) = plan(read(write(identity=["ann"], task=["i2v"])), facts).refused
+    assert "no other row of its identity" in refused.legal
+
+
+@pytest.mark.parametrize("column", ["scene", "identity"])
+def test_cells_that_are_left_blank_share_nothing(column, write, facts):
+    path = write(**{column: ["", "", " "]}, task=["t2v", "i2v", "i2v"])
+    planned = plan(read(path), facts)
+    assert [(entry.row, entry.column) for entry in planned.refused] == [(1, "image_uri"), (2, "image_uri")]
+    assert planned.takes[column].to_pylist() == [None]
