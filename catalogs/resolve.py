@@ -172,11 +172,8 @@ def _fitted(
     columns["upscale"] = pc.if_else(once, pa.scalar(None, pa.float64()), columns["upscale"])
     if draft is not None:
         columns |= drafted(columns, facts, draft)
-    sides = {}
-    for name, side in sides_to_render(columns).items():
-        sides[name] = grid.fit_side(side, facts)
-        too_large = sides[name] > facts["max_size"]
-        checker.refuse(name, too_large, asked[name], f"at most {facts['max_size']} with the model {facts['name']}")
+    sides = {name: grid.fit_side(side, facts) for name, side in sides_to_render(columns).items()}
+    _check_sides(checker, asked, sides, facts)
     render_frames = grid.fit_frames(frames, facts)
     # A loop is rendered with one group of frames more, that shows its first frame again; the film ends before it.
     loop = np.asarray(pc.equal(columns["task"], "loop"))
@@ -206,12 +203,32 @@ def _check_task(checker: Checker, task: pa.Array, facts: Mapping[str, Any]) -> N
     checker.refuse("task", ~able, task, f"{', '.join(facts['tasks'])} with the model {facts['name']}")
 
 
+def _check_sides(
+    checker: Checker, asked: Mapping[str, pa.Array], sides: Mapping[str, np.ndarray], facts: Mapping[str, Any]
+) -> None:
+    reshaped = np.asarray(pc.or_(asked["variant.aspect"].is_valid(), asked["upscale"].is_valid()))
+
+    def legal(index: int) -> str:
+        most = f"at most {facts['max_size']} with the model {facts['name']}"
+        # What the row says is not what is rendered, and may itself be small enough.
+        size = f"{sides['width'][index]}x{sides['height'][index]}"
+        return f"{most}; with this aspect or upscale it is rendered at {size}" if reshaped[index] else most
+
+    for name, side in sides.items():
+        checker.refuse(name, side > facts["max_size"], asked[name], legal)
+
+
 def _check_length(
     checker: Checker, duration: pa.Array, frames: np.ndarray, render_frames: np.ndarray, facts: Mapping[str, Any]
 ) -> None:
     def legal(index: int) -> str:
         return f"at most {facts['max_frames']} frames with the model {facts['name']}; this is {frames[index]}"
 
+    # A row's own were looked at before; a variant's length, or a model's rate, may come to more.
+    most = schema.FRAMES_MAX
+    checker.refuse(
+        "duration_s", frames > most, duration, lambda index: f"at most {most:,} frames; this is {frames[index]:,}"
+    )
     checker.refuse("duration_s", render_frames > facts["max_frames"], duration, legal)
 
 

@@ -72,8 +72,12 @@ def combinations(asked: dict[str, Any], *, still: bool = False) -> list[Variant]
             continue
         named = [read(value) for value in values]
         # 16:9 and 32:18 are one aspect under two names; "clay" and "clay!" are two styles under one.
-        if min(len(set(group)) for group in zip(*named, strict=True)) < len(named):
+        names, meant = (len(set(group)) for group in zip(*named, strict=True))
+        if meant < len(named):
             raise BadVariantsError(f"{axis} with each value once: {', '.join(name for name, _ in named)}")
+        if names < len(named):
+            called = ", ".join(f"{value} is called {name}" for name, value in named)
+            raise BadVariantsError(f"{axis} with values that a shot_id tells apart: {called}")
         axes.append(named)
     if (count := math.prod(map(len, axes))) > MOST:
         raise BadVariantsError(f"at most {MOST} combinations; these are {count:,}")

@@ -116,7 +116,7 @@ BAD: list[tuple[str, pa.DataType, Any, Any, str]] = [
     ("variants", TEXT, None, '{"duration_s": [2, 0]}', "above 0"),
     ("variants", TEXT, None, '{"duration_s": [4000]}', "at most 3600"),
     ("variants", TEXT, None, '{"style": ["clay", " "]}', "1 to 200 characters"),
-    ("variants", TEXT, None, '{"style": ["clay", "clay!"]}', "each value once"),
+    ("variants", TEXT, None, '{"style": ["clay", "clay!"]}', "tells apart: clay is called clay, clay! is called clay"),
     ("variants", TEXT, None, '{"locale": ["de_DE"]}', "such as de or pt-BR"),
     ("variants", TEXT, '{"locale": ["de"], "style": []}', '{"aspect": ["16:9", "32:18"]}', "each value once"),
     ("variants", TEXT, None, '{"aspect": ["1:3", "0.1:0.3"]}', "each value once"),

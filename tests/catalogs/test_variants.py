@@ -215,3 +215,23 @@ def test_stills_have_variants_too_and_no_length_renders_one_again(write, facts):
         assert {row["cost_gpu_s"] for row in others} == {0.0}
     without = planned(write, facts, {"duration_s": [1.0, 2.0]}, task=["still"]).takes
     assert without["picture_of"].to_pylist() == [None, without["shot_id"][0].as_py()]
+
+
+def test_a_length_that_comes_to_too_many_frames_is_refused_alone(write, facts):
+    asked = {"duration_s": [3600.0, 2.0]}
+    able = facts | {"max_frames": 10**7, "max_tokens": 10**9}
+    found = planned(write, able, asked, asked, fps=[240.0, 240.0], task=["t2v", "still"])
+    (refused,) = found.refused
+    assert (refused.row, refused.column) == (0, "duration_s")
+    assert refused.legal == "at most 100,000 frames; this is 864,000"
+    assert found.takes["frames"].to_pylist() == [480, 1, 1]
+
+
+def test_a_size_that_the_row_does_not_say_is_told_where_it_is_too_large(write, facts):
+    found = planned(write, facts, {"aspect": ["8:1"]}, None, None, width=[256, 1200, 600], height=[256, 64, 64],
+                    upscale=[None, 2.0, None])  # fmt: skip
+    assert found.takes.num_rows == 0
+    said = [entry.legal for entry in found.refused]
+    most = "at most 512 with the model tiny"
+    again = f"{most}; with this aspect or upscale it is rendered at"
+    assert said == [f"{again} 672x96", f"{again} 608x32", most]
