@@ -113,9 +113,16 @@ def _name_cell(value: object) -> str:
     return _utf8(value)
 
 
+def _number_cell(value: object) -> str:
+    # A table with gaps holds its whole numbers as floats; beyond 2^53 one stands for several.
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return str(int(value))
+    return _name_cell(value)
+
+
 def _text(cells: Cells, column: Column) -> Converted:
     named = column.kind == "name"
-    one = _name_cell if named else _utf8
+    one = _number_cell if named else _utf8
     if isinstance(cells, list):
         return _by_cell(cells, pa.string(), one)
     if is_text(cells.type):
@@ -126,6 +133,8 @@ def _text(cells: Cells, column: Column) -> Converted:
             return _by_cell(cells, pa.string(), one)
     if named and pt.is_integer(cells.type):
         return cells.cast(pa.string()), np.zeros(len(cells), bool)
+    if named and pt.is_floating(cells.type):
+        return _by_cell(cells, pa.string(), one)
     return _all_bad(cells, pa.string())
 
 

@@ -11,6 +11,8 @@ from flows.verbs.console import Output
 from flows.verbs.words import money, plural, seconds
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from flows.planned import Planned
     from infra.settings import Settings
 
@@ -32,16 +34,8 @@ class ShapeRow:
 
 def shapes_of(planned: Planned) -> list[ShapeRow]:
     """What is left to render, by rendered shape, the most work first."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     names = ["render_width", "render_height", "render_frames"]
-    takes = planned.plan.takes.select([*names, "shard", "tokens", "cost_gpu_s", "cached", "show", "shot_id", "take"])
-    takes = takes.filter(pc.invert(takes["cached"]))
-    if (settled := planned.quarantined | planned.skipped) and takes.num_rows:
-        given_up = pa.array(["/".join(map(str, key)) for key in settled])
-        keys = pc.binary_join_element_wise(takes["show"], takes["shot_id"], pc.cast(takes["take"], pa.string()), "/")
-        takes = takes.filter(pc.invert(pc.is_in(keys, given_up)))
+    takes = _pending(planned, [*names, "shard", "tokens", "cost_gpu_s"])
     groups = takes.group_by(names).aggregate(
         [("shard", "count_distinct"), ("shard", "count"), ("tokens", "max"), ("cost_gpu_s", "sum")]
     )
@@ -58,6 +52,28 @@ def shapes_of(planned: Planned) -> list[ShapeRow]:
         for row in groups.to_pylist()
     ]
     return sorted(rows, key=lambda row: -row.gpu_s)
+
+
+def copies(planned: Planned) -> int:
+    """How many of the takes that are left are copies of another's film, as a second locale's are."""
+    if "picture_of" not in planned.plan.takes.column_names:  # an older plan
+        return 0
+    takes = _pending(planned, ["picture_of"])
+    return int(takes.num_rows - takes["picture_of"].null_count)
+
+
+def _pending(planned: Planned, columns: Sequence[str]) -> pa.Table:
+    """Some columns of the takes that are left."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    takes = planned.plan.takes.select([*columns, "cached", "show", "shot_id", "take"])
+    takes = takes.filter(pc.invert(takes["cached"]))
+    if (settled := planned.quarantined | planned.skipped) and takes.num_rows:
+        given_up = pa.array(["/".join(map(str, key)) for key in settled])
+        keys = pc.binary_join_element_wise(takes["show"], takes["shot_id"], pc.cast(takes["take"], pa.string()), "/")
+        takes = takes.filter(pc.invert(pc.is_in(keys, given_up)))
+    return takes
 
 
 def cached_gpu_s(planned: Planned) -> float:
@@ -98,6 +114,8 @@ def print_plan(
         none = refused and not counts.total
         output.line("Nothing can be rendered: every row is refused." if none else "Nothing is left to render.")
         return
+    if copied := copies(planned):
+        output.line(f"          {copied:,} of these are copies of another's film, as of a second locale: at no cost")
     output.table(
         (
             ">size",

@@ -102,6 +102,15 @@ def test_refused_rows_are_told_and_the_others_planned(model: Path, tmp_path: Pat
     assert "2 of 4 rows refused" in ran.err and "../x" in ran.err
 
 
+def test_takes_that_only_copy_a_film_are_told(model: Path, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "variants.jsonl"
+    path.write_text('{"shot_id": "a", "prompt": "a cat", "takes": 2, "variants": {"locale": ["de", "fr", "ja"]}}\n')
+    ran = run(capsys, "plan", path, "--out", tmp_path / "store", "--model", model)
+    assert "6 to render" in ran.out and "4 of these are copies of another's film" in ran.out
+    path.write_text('{"shot_id": "a", "prompt": "a cat"}\n')
+    assert "copies" not in run(capsys, "plan", path, "--out", tmp_path / "store", "--model", model).out
+
+
 def test_a_column_that_was_meant_as_another_is_told(model: Path, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "odd.csv"
     path.write_text("shot_id,prompt,frames,director\na,a red circle,81,Ida\n")
