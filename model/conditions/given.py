@@ -20,6 +20,7 @@ class Given:
         image: the first frame, (h, w, 3); in an edit the whole source, held still.
         last: the last frame, or the frames that the film is to end with, (n, h, w, 3).
         video: the frames of the source that the task looks at, (n, h, w, 3); one is a picture, held where it has to be.
+            Of it and of `last`, a picture may be (h, w, 3).
         mask: where an edit makes anew, (n, h, w) or (h, w) bool; one frame stands for all, but of a picture's region
             only for those after the first: it is animated.
         keep: ranges of frames that infill keeps.

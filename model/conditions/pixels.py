@@ -15,7 +15,7 @@ COLUMNS = {"image": "image_uri", "last": "last_image_uri", "video": "video_uri",
 
 
 def checked(task: str, given: Given, clip: Clip) -> Given:
-    """What is given, with a still mask as a film of one frame.
+    """What is given, with a still mask, and a picture in the place of a film, as a film of one frame.
 
     A picture in 0..1 would be encoded as a black one, and a source that the task ignores is one that the caller has
     mistaken the task for: both are told, for the film would come out wrong without a word.
@@ -47,4 +47,8 @@ def checked(task: str, given: Given, clip: Clip) -> Given:
                 f"{column}: pixels are RGB of 8 bits, uint8 (h, w, 3) or (frames, h, w, 3), "
                 f"not {pixels.dtype} {pixels.shape}"
             )
+        elif pixels.ndim == 3 and name == "video":
+            given = replace(given, video=pixels[None])
+        elif pixels.ndim == 3 and name == "last":
+            given = replace(given, last=pixels[None])
     return given

@@ -367,6 +367,19 @@ def test_a_still_mask_may_be_one_picture(load: Load) -> None:
     assert (one == other).all()
 
 
+@pytest.mark.parametrize("task", ["extend", "extend_back", "connect", "infill", "v2v"])
+def test_a_picture_will_do_for_a_film(load: Load, task: str) -> None:
+    pipeline = load("ti2v")
+    clip = clip_of(pipeline, task, WIDTH, HEIGHT, 5)
+    one, other = film(1), film(1, 1)
+    last = {"last": (other, other[0])} if task == "connect" else {}
+    frames, picture = (
+        told(pipeline, task, clip, Given(video=video, **{name: both[place] for name, both in last.items()}))
+        for place, video in enumerate((one, one[0]))
+    )
+    assert (frames.condition.latents == picture.condition.latents).all()
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [({"guidance_scale": float("nan")}, "guidance scale is nan"), ({"seed": 1.5}, "seed"), ({"frames": 9.0}, "whole")],
