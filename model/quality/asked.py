@@ -134,11 +134,12 @@ _PAPER = re.compile(
 )
 # What is said of the camera is said of no thing.
 _FILMED = re.compile(r"\bcamera\b.*?(?=[,.;]| (?:as|while|and|on|in front of|against|over)\b|$)")
-_CAMERA = re.compile(rf",? ?\bthe camera (?P<camera>{any_of(name for name in CAMERAS if name != 'still')})\b")
+_PANS, _ZOOMS = (any_of(name.split()[1] for name in CAMERAS if name.startswith(verb)) for verb in ("pans", "zooms"))
+_CAMERA = re.compile(rf"\b(?:pan(?:s|ning)? (?P<pan>{_PANS})|zoom(?:s|ing)? (?P<zoom>{_ZOOMS}))\b")
 _STYLE = re.compile(rf",? ?\b(?:(?P<style>{any_of(STYLES)}) style|(?P<made>clay|sketch))\b")
 _CHANGE = re.compile(
     rf"(?<!never )\b(?:(?:turns|becomes|changes)(?: (?:in)?to)? (?P<color>{any_of(COLORS)})"
-    r"|(?P<kind>breaks|stops|moves on))\b"
+    rf"|then (?P<next>{any_of(COLORS)})(?! {any_of(KINDS)})|(?P<kind>breaks|stops|moves on))\b"
 )
 _WAY = any_of(name for name in DIRECTIONS if name != "still")
 _MOVE = re.compile(
@@ -174,7 +175,9 @@ def parse(prompt: str) -> Asked | None:
     if hits:
         # In "hits a circle which moves on" the words after the second noun are what happens to it.
         subjects = (subjects[0], Subject(subjects[1].kind, subjects[1].color, subjects[1].size))
-    changes = tuple(Change(found["kind"] or "turns", found["color"]) for found in _CHANGE.finditer(things[-1][1]))
+    changes = tuple(
+        Change(found["kind"] or "turns", found["color"] or found["next"]) for found in _CHANGE.finditer(things[-1][1])
+    )
     layout = "alone" if count == 1 else "alike"
     if bar is not None:
         layout, subjects, count = "behind", subjects[:1], 1
@@ -192,7 +195,7 @@ def parse(prompt: str) -> Asked | None:
         paper["name"] if paper else None,
         texture=(paper["texture"] if paper else None) or "plain",
         style=(style["style"] or style["made"]) if style else None if re.search(r"\bstyle\b", text) else "flat",
-        camera=camera["camera"] if camera else "still",
+        camera="still" if camera is None else f"pans {camera['pan']}" if camera["pan"] else f"zooms {camera['zoom']}",
         changes=changes,
         bar=bar["color"] if bar else None,
     )

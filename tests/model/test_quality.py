@@ -149,8 +149,11 @@ def test_a_motion_is_read_wherever_it_stands_and_only_where_it_is_one(prompt: st
 def test_changes_and_styles_are_read_in_other_words_and_none_where_none_is_asked() -> None:
     for prompt in ("a red circle on black turns blue", "a red circle becomes blue", "a red circle changes to blue"):
         assert [change.color for change in asks(prompt).changes] == ["blue"], prompt
+    assert [change.color for change in asks("a red circle turns blue, then green").changes] == ["blue", "green"]
     assert asks("a red circle that never stops").changes == ()
     assert asks("a red circle moving right hits a blue square and stops").changes == (), "that goes without saying"
+    assert asks("a red circle on a dotted gray background, slow zoom in").camera == "zooms in"
+    assert asks("a red circle, camera panning to the left").camera == "pans left"
     assert asks("a red circle made of clay").style == "clay"
     assert asks("a red circle in watercolor style").style is None
     assert asks("a red circle on a pink square").background is None
