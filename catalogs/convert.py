@@ -253,8 +253,10 @@ def _from_json(value: object) -> object:
     return json.loads(value) if isinstance(value, str | bytes) else value
 
 
-def _list_cell(value: object) -> list[str]:
+def _list_cell(value: object) -> list[str] | None:
     value = _from_json(value)
+    if value is None:  # the JSON text "null"
+        return None
     if not isinstance(value, list):
         raise _BadError
     return [_utf8(item) for item in value]
@@ -285,15 +287,18 @@ def _is_list(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def _tags_cell(value: object) -> list[tuple[str, str | None]]:
+def _tags_cell(value: object) -> list[tuple[str, str | None]] | None:
     value = _from_json(value)
+    if value is None:
+        return None
     if isinstance(value, dict):
         pairs = [(key, item) for key, item in value.items() if item is not None]
     elif isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
         pairs = value
     else:
         raise _BadError
-    return [(_utf8(key), None if item is None else _name_cell(item)) for key, item in pairs]
+    # A whole number beside another row's fraction has become a float.
+    return [(_utf8(key), None if item is None else _number_cell(item)) for key, item in pairs]
 
 
 def _tags(cells: Cells, column: Column) -> Converted:
@@ -320,6 +325,8 @@ def _variants(cells: Cells, column: Column) -> Converted:
 
 def _variants_cell(value: object) -> dict[str, list[Any] | None] | None:
     value = _from_json(value)
+    if value is None:
+        return None
     if isinstance(value, list) and value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
         value = dict(value)  # a map
     if not isinstance(value, dict):
@@ -338,7 +345,7 @@ def _unbuilt(cells: Cells, column: Column) -> Converted:
 
 
 def _ask_cell(value: object) -> None:
-    if isinstance(value, str) and value.strip() in ("[]", "{}"):
+    if isinstance(value, str) and value.strip() in ("[]", "{}", "null"):
         return
     if isinstance(value, dict):
         value = [item for item in value.values() if item]

@@ -136,6 +136,7 @@ CONTROL_PATTERN: Final = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 """What no words that are encoded hold: control characters other than tab, new line and carriage return."""
 SIZE_MIN, SIZE_MAX = 16, 8192
 UPSCALE_MAX: Final = 16.0
+FPS_MIN: Final = 0.001  # of what is written into films: a lower rate would come out as this one
 FPS_MAX: Final = 240.0
 DURATION_MAX_S: Final = 3600.0
 FRAMES_MAX: Final = 100_000

@@ -164,6 +164,8 @@ class Validator:
             case "fps":
                 bad = ~_holds(values, lambda fps: (fps > 0) & (fps <= schema.FPS_MAX))
                 checker.refuse(name, bad, cells, f"above 0 and at most {schema.FPS_MAX:g} frames a second")
+                slow = ~_holds(values, lambda fps: fps >= schema.FPS_MIN)
+                checker.refuse(name, slow, cells, f"at least {schema.FPS_MIN:g} frames a second, as films can have")
             case "duration_s":
                 return _duration(checker, values, cells, shots)
             case "takes":

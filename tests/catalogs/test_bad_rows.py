@@ -68,6 +68,7 @@ BAD: list[tuple[str, pa.DataType, Any, Any, str]] = [
     ("height", I32, 64, 1_000_000_000, "even"),
     ("fps", F64, 8.0, 0.0, "above 0"),
     ("fps", F64, 8.0, 240.5, "240"),
+    ("fps", F64, 0.001, 1e-310, "at least 0.001"),
     ("fps", F64, None, float("nan"), "above 0"),
     ("fps", F64, 8.0, float("inf"), "240"),
     ("fps", TEXT, "8", "eight", "a number"),

@@ -157,6 +157,14 @@ def test_the_three_formats_give_the_same_takes(tmp_path, write, facts):
     assert keys.count(keys[0]) == 4
 
 
+def test_a_whole_number_in_tags_is_not_spoiled_by_a_fraction_in_another_row(tmp_path, facts):
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps({"shot_id": f"s{v}", "prompt": "p", "tags": {"a": v}}) + "\n" for v in (1, 1.5)))
+    planned = plan(read(path), facts)
+    assert planned.takes["tags"].to_pylist() == [[("a", "1")]]
+    assert [entry.row for entry in planned.refused] == [1]
+
+
 def test_an_empty_object_goes_through_to_the_plan_as_json(tmp_path, facts):
     """Parquet, in which the plan stands, has no struct without fields, however deep it lies."""
     values = [{"x": {}, "y": [{}], "z": {"a": {}}}, {"x": {}, "y": None, "z": {"a": None}}]
