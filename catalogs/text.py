@@ -39,12 +39,12 @@ def read_csv(source: Source, batch_rows: int) -> Iterator[Raw]:
             header = [name.strip() for name in next(csv.reader(file), [])]
         except csv.Error as error:
             raise CatalogError(f"the header of the catalog {source.shown} is not CSV: {error}") from error
+    check_columns(header, source.shown)
     for name in header:
         if not _is_utf8(name):
             raise CatalogError(
                 f"the header of the catalog {source.shown} is not UTF-8: the column {show(name)}. Save it as UTF-8"
             )
-    check_columns(header, source.shown)
     return _csv_batches(source.path, header, batch_rows)
 
 
