@@ -6,6 +6,7 @@ Wan's official releases are taken for the kind of checkpoint that the folder hol
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -219,6 +220,9 @@ def _check_grid(facts: Mapping[str, Any], folder: Path) -> None:
             f"{folder}: the default of {facts['frames']} frames is not a multiple of {facts['frame_stride']} plus one, "
             f"up to {facts['max_frames']}"
         )
-    for key in ("fps", "steps", "gpu_s_per_tflop", "max_tokens"):
-        if not facts[key] > 0:
-            raise ModelError(f"{folder}: {key} is {facts[key]}, which is not above 0")
+    for key in ("frames", "fps", "steps", "gpu_s_per_tflop", "max_tokens"):
+        if not 0 < facts[key] < math.inf:
+            raise ModelError(f"{folder}: {key} is {facts[key]}, which is not a number above 0")
+    for key in ("guidance_scale", "guidance_scale_2"):
+        if not math.isfinite(facts.get(key, 1.0)):
+            raise ModelError(f"{folder}: {key} is {facts[key]}, which is not a number")

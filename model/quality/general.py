@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from model.quality.drift import drift
 from model.quality.lab import to_lab
+from model.quality.reading import reduced
 from model.quality.seams import steps
 
 BLACK_BELOW = 16.0
@@ -50,8 +51,13 @@ class General:
     jump: float
 
 
-def measure(frames: NDArray[np.uint8], fps: float = 8.0) -> General:
-    """The measures of a clip (frames, height, width, 3), uint8; fps: of the clip, for what a second is."""
+def measure(frames: NDArray[np.generic], fps: float = 8.0) -> General:
+    """The measures of a clip (frames, height, width, 3), uint8 or uint16; fps: of the clip, for what a second is.
+
+    Raises:
+        ValueError: no clip.
+    """
+    frames = reduced(frames)
     bright = np.maximum(np.maximum(frames[..., 0], frames[..., 1]), frames[..., 2])
     black = (bright > BLACK_BELOW).mean(axis=(1, 2)) < _SPECKS
     blank = np.asarray([max(int(np.ptp(frame[..., channel])) for channel in range(3)) < 3 for frame in frames])

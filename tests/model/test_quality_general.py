@@ -80,3 +80,11 @@ def test_a_join_is_measured_by_the_clips_usual_step() -> None:
     assert seams(np.zeros((4, 8, 8, 3), np.uint8), [2]).tolist() == [0.0]
     with pytest.raises(ValueError, match="not between"):
         seams(film, [6])
+
+
+def test_a_clip_of_16_bits_measures_as_one_of_8_and_what_is_no_clip_is_refused() -> None:
+    clip = np.random.default_rng(3).integers(0, 16, (5, 32, 32, 3)).astype(np.uint8)
+    assert measure(clip.astype(np.uint16) * 257) == measure(clip)
+    assert measure(clip).black == 1.0
+    with pytest.raises(ValueError, match="of float64"):
+        measure(clip / 255.0)
