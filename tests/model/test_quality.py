@@ -163,7 +163,7 @@ def test_changes_and_styles_are_read_in_other_words_and_none_where_none_is_asked
 
 
 def test_changes_that_are_beyond_a_check_are_not_held_against_a_clip() -> None:
-    stops = draw(replace(RED_CIRCLE, events=(Event(9, 0, "stops"),)))
+    stops = draw(replace(RED_CIRCLE, events=(Event("stops", 0, 9),)))
     for prompt in (
         "a red circle moving right stops and then moves on",
         "a red circle moving right stops and then stops",
