@@ -165,8 +165,13 @@ def _tracks(reading: Reading, asked: Asked) -> tuple[list[Blob | None], list[Blo
     return found[0], found[1]
 
 
-def _contact(reading: Reading, asked: Asked) -> Verdict:
-    """Whether the first thing comes to the second, and what is asked for happens then and not before."""
+def _contact(reading: Reading, asked: Asked) -> Verdict | None:
+    """Whether the first thing comes to the second, and what is asked for happens then and not before.
+
+    None where that is told by a way that nobody named: pushed on, a thing goes the way the first one came.
+    """
+    if asked.changes[-1].kind == "moves on" and asked.subjects[0].direction is None:
+        return None
     mover, target = _tracks(reading, asked)
     start = max(2, len(mover) // 5)
     both = [a is not None and b is not None for a, b in zip(mover[:start], target[:start], strict=True)]

@@ -14,7 +14,7 @@ from model.quality.blobs import Blob
 from model.quality.events import happens, in_order, persists
 from model.quality.paths import Verdict, heading, obeys, path_of
 from model.quality.reading import Reading
-from model.training.world import KINDS
+from model.training.world import DIRECTIONS, KINDS
 
 # Longer side of the box over the short side of the frame: small things reach 0.22, large ones begin at 0.29.
 LARGE_ABOVE = 0.255
@@ -29,9 +29,9 @@ def _leads(reading: Reading, asked: Asked) -> list[Blob | None]:
     """In each frame the blob that is the first subject: the largest, in a contact the one on the side it comes from."""
     if asked.layout != "contact" and any(change.kind == "breaks" for change in asked.changes):
         return reading.main()[: max(1, len(reading.blobs) // 4)]  # its pieces are smaller, and of another kind
-    if asked.layout != "contact" or asked.subjects[0].direction is None:
+    if asked.layout != "contact":
         return reading.main()[: _in_view(reading, asked)]
-    from_left = asked.subjects[0].direction == "right"
+    from_left = _across(asked) > 0
     # After the contact nothing tells the two apart by their places.
     early = reading.blobs[: max(1, len(reading.blobs) // 4)]
     pairs = [frame[:2] for frame in early]
@@ -43,9 +43,17 @@ def _in_view(reading: Reading, asked: Asked) -> int:
     return max(1, len(reading.blobs) // 2) if asked.camera.startswith("pans") else len(reading.blobs)
 
 
+def _across(asked: Asked) -> float:
+    """Which way the first subject crosses the frame: above 0 to the right, below 0 to the left; 0 if that is open."""
+    return DIRECTIONS[asked.subjects[0].direction or "still"][0]
+
+
 def _alike(asked: Asked) -> bool:
-    """Whether color, kind and size are those of one subject; a pair has its own check."""
-    return asked.layout in ("alone", "alike", "contact", "behind")
+    """Whether color, kind and size are those of one subject; a pair has its own check.
+
+    Of a contact they are where it is told from which side the first thing comes, so that it is known by its place.
+    """
+    return asked.layout in ("alone", "alike", "behind") or (asked.layout == "contact" and _across(asked) != 0)
 
 
 def _seen(blobs: Sequence[Blob | None]) -> list[Blob]:
@@ -228,7 +236,7 @@ def permanence(reading: Reading, asked: Asked) -> Verdict | None:
     if len(reading.blobs) < 5:
         return None
     if asked.layout == "behind":
-        return _behind(reading, asked)
+        return _behind(reading, asked) if _across(asked) else None  # what stands behind a bar, or goes up, stays there
     if asked.layout not in ("alone", "alike", "pair") or asked.camera != "still":
         return None
     if any(change.kind == "breaks" for change in asked.changes):
@@ -252,7 +260,7 @@ def _behind(reading: Reading, asked: Asked) -> Verdict:
     if len(before) < count / 2 or len(after) < count / 2:
         return Verdict(False, 0.2)
     begins, ends = float(np.median([blob.x for blob in before])), float(np.median([blob.x for blob in after]))
-    passes = begins < left and ends > right if subject.direction == "right" else begins > right and ends < left
+    passes = begins < left and ends > right if _across(asked) > 0 else begins > right and ends < left
     alone = all(sum(blob.color == subject.color for blob in frame) == 1 for frame in reading.blobs[-count:])
     # Behind the bar it is hidden: all of it in the midst of the bar would be before it.
     full = float(np.median([blob.area for blob in before]))

@@ -183,6 +183,23 @@ def test_what_breaks_is_looked_at_whole_and_its_pieces_in_their_own_colour() -> 
     assert not {"order", "permanence"} & set(found)
 
 
+def test_a_side_from_which_something_comes_is_not_made_up() -> None:
+    """A small thing comes down on a large one: the larger one is not taken for the first, nor a way for its way."""
+    clip = np.zeros((17, 64, 64, 3), np.uint8)
+    clip[:, 40:60, 20:44] = (50, 90, 220)
+    for frame in range(17):
+        clip[frame, min(4 + 2 * frame, 30) :, 27:37][:10] = (220, 40, 40)
+    for way in ("moving down ", ""):
+        found = score(clip, f"a small red square {way}hits a large blue square on a black background")["measures"]
+        assert not {"color", "shape", "size"} & set(found), way
+    assert "event" not in judge(read(clip), asks("a red square hits a blue square which moves on"))
+    behind = np.zeros((17, 64, 64, 3), np.uint8)
+    behind[:, 26:40, 22:42] = (220, 40, 40)
+    behind[:, :, 28:36] = (50, 90, 220)
+    for prompt in ("a red square behind a blue bar", "a red square moving up behind a blue bar"):
+        assert "permanence" not in judge(read(behind), asks(prompt)), prompt
+
+
 def test_each_wrong_clip_fails_in_its_own_respect_only_where_that_can_be() -> None:
     rng = np.random.default_rng(5)
     clip = wrong_clip(RED_CIRCLE, "color", rng)
