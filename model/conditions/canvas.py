@@ -5,6 +5,7 @@ Frames that are not given hold the nearest given one, so that the causal autoenc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -52,22 +53,22 @@ def laid(task: str, given: Given, clip: Clip, form: Form) -> Canvas | None:
         case "t2v" | "still":
             return None
         case "i2v":
-            return _at(clip, {0: _one(given.image, "image_uri", clip)})
+            return _at(clip, [(0, _one(given.image, "image_uri", clip))])
         case "flf2v":
             first, last = _one(given.image, "image_uri", clip), _one(given.last, "last_image_uri", clip)
             # Mask channels tell of single frames; otherwise the last group is known whole, and the image held in it.
             start = clip.film_frames - 1 if form is Form.CHANNELS else clip.end
-            return _at(clip, {0: first, start: _held(last, clip.frames - start)})
+            return _at(clip, [(0, first), (start, _held(last, clip.frames - start))])
         case "loop":
             first = _one(given.image, "image_uri", clip)
-            return _at(clip, {0: first, clip.frames - clip.stride: _held(first, clip.stride)})
+            return _at(clip, [(0, first), (clip.frames - clip.stride, _held(first, clip.stride))])
         case "extend":
-            return _at(clip, {0: _tail(given.video, clip, 2)})
+            return _at(clip, [(0, _tail(given.video, clip, 2))])
         case "extend_back":
-            return _at(clip, _head(given.video, "video_uri", clip, 2))
+            return _at(clip, [_head(given.video, "video_uri", clip, 2)])
         case "connect":
             tail, head = _tail(given.video, clip, 3), _head(given.last, "last_image_uri", clip, 3)
-            return _at(clip, {0: tail} | head)
+            return _at(clip, [(0, tail), head])
         case "v2v":
             film = _whole(given.video, "video_uri", clip)
             return Canvas(film, np.ones((clip.frames, 1, 1), bool))
@@ -93,11 +94,17 @@ def laid(task: str, given: Given, clip: Clip, form: Form) -> Canvas | None:
     raise InputError(f"no task is called {task!r}")
 
 
-def _at(clip: Clip, pieces: dict[int, Film]) -> Canvas:
-    """Pieces of film at their first frames, and between them what holds."""
+def _at(clip: Clip, pieces: Sequence[tuple[int, Film]]) -> Canvas:
+    """Pieces of film at their first frames, and between them what holds.
+
+    Raises:
+        InputError: the film is so short that one would be laid over another, and be lost.
+    """
     height, width = clip.height, clip.width
     film, known = np.zeros((clip.frames, height, width, 3), np.uint8), np.zeros(clip.frames, bool)
-    for start, piece in pieces.items():
+    for start, piece in pieces:
+        if known[start : start + len(piece)].any():
+            raise InputError(f"frames: a film of {clip.film_frames} has no room for both ends that are given; 2 have")
         film[start : start + len(piece)] = piece
         known[start : start + len(piece)] = True
     return Canvas(film[held_between(known)], known[:, None, None])
@@ -128,7 +135,7 @@ def _tail(film: Film | None, clip: Clip, share: int) -> Film:
     return film[len(film) - tail_length(clip, share, len(film)) :]
 
 
-def _head(film: Film | None, column: str, clip: Clip, share: int) -> dict[int, Film]:
+def _head(film: Film | None, column: str, clip: Clip, share: int) -> tuple[int, Film]:
     """A film's head at the frame of the clip where it begins. One that is too short for a group is held before it."""
     if film is None:
         raise InputError(f"{column}: this task needs a film or a picture")
@@ -136,7 +143,7 @@ def _head(film: Film | None, column: str, clip: Clip, share: int) -> dict[int, F
     start = head_start(clip, share, len(film))
     missing = max(0, clip.film_frames - start - len(film))
     places = np.clip(np.arange(clip.frames - start) - missing, 0, len(film) - 1)
-    return {start: film[places]}
+    return start, film[places]
 
 
 def _whole(film: _Array | None, column: str, clip: Clip) -> _Array:

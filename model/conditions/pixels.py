@@ -26,6 +26,8 @@ def checked(task: str, given: Given, clip: Clip) -> Given:
     looked_at = wants(task, clip)
     if not looked_at and task not in ("t2v", "still"):
         raise InputError(f"no task is called {task!r}")
+    if task == "edit" and given.image is not None and given.video is not None:
+        raise InputError("image_uri: an edit has one source, and video_uri is given; leave one of them out")
     for name, column in COLUMNS.items():
         pixels = getattr(given, name)
         if pixels is None:

@@ -16,6 +16,7 @@ from model.conditions.takes import clip_of, decode, render, sample
 from model.errors import InputError
 from model.facts import CHANNEL_TASKS, TASKS
 from model.pipeline import Pipeline
+from model.velocity import Form
 from tests.model.folders import Kind, build_folder
 
 FORMS = {"ti2v": "TIMESTEPS", "i2v": "CHANNELS", "t2v": "IMPOSED"}
@@ -351,6 +352,7 @@ def test_a_loop_too_short_for_a_ring_draws_its_first_frame(load: Load) -> None:
         ("i2v", Given(image=film(1)[0, ..., 0]), r"RGB .*\(32, 48\)"),
         ("edit", Given(video=film(9), mask=half_mask().astype(np.uint8) * 255), "True where .*not uint8"),
         ("still", Given(), "a still is one frame, not 9"),
+        ("edit", Given(image=film(1)[0], video=film(9), mask=half_mask()), "image_uri: an edit has one source"),
     ],
 )
 def test_what_is_missing_is_an_input_error(load: Load, task: str, given: Given, says: str) -> None:
@@ -365,6 +367,18 @@ def test_a_still_mask_may_be_one_picture(load: Load) -> None:
         for mask in (half_mask(), half_mask()[0])
     )
     assert (one == other).all()
+
+
+@pytest.mark.parametrize("task", ["flf2v", "connect"])
+@pytest.mark.parametrize("form", Form)
+def test_one_frame_has_no_room_for_two_ends(task: str, form: Form) -> None:
+    one, two = film(2)[:, None]
+    given = Given(image=one, last=two) if task == "flf2v" else Given(video=one, last=two)
+    with pytest.raises(InputError, match="a film of 1 has no room"):
+        laid(task, given, Clip(WIDTH, HEIGHT, 1, 1, 4), form)
+    canvas = laid(task, given, Clip(WIDTH, HEIGHT, 5, 2, 4), form)
+    assert canvas is not None
+    assert (canvas.film[0] == one[0]).all() and (canvas.film[1] == two[0]).all()
 
 
 @pytest.mark.parametrize("task", ["extend", "extend_back", "connect", "infill", "v2v"])
