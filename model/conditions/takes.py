@@ -90,7 +90,8 @@ def sample(
         left = int(min(steps * strength, steps))
         if left == 0:
             return Sampled(None if told is None else told.condition.truth, told)
-        tell("denoise", 0, left)
+        if long is None:  # how many steps the pieces of a long clip have is told with the first of them
+            tell("denoise", 0, left)
     settings = {**settings, "width": clip.width, "height": clip.height, "steps": steps, "group": group}
     if task == "loop" and long is None and clip.groups > LEAST_WINDOW:
         # A ring has no first frame that stands alone, so nothing shows where it was closed.

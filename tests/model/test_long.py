@@ -15,7 +15,7 @@ from torch import Tensor
 from model import Condition, Pipeline
 from model.conditions.given import Given
 from model.conditions.spans import Clip
-from model.conditions.takes import film_of, sample
+from model.conditions.takes import film_of, render, sample
 from model.denoising import Denoiser
 from model.errors import NonFinite
 from model.long import METHODS, Long, denoise_long
@@ -211,6 +211,15 @@ def test_a_source_leads_all_windows(pipeline: Pipeline) -> None:
         assert found is not None
         distances[strength] = float((found - source).abs().mean())
     assert distances[0.2] < distances[1.0]
+
+
+def test_progress_of_a_long_clip_with_a_source_has_one_end(pipeline: Pipeline) -> None:
+    told: list[tuple[str, int, int]] = []
+    render(
+        pipeline, "v2v", PROMPT, Given(video=np.zeros((13, 32, 32, 3), np.uint8), strength=0.7), width=32, height=32,
+        frames=13, steps=3, guidance_scale=1.0, long=Long("overlap", 9), on_stage=lambda *stage: told.append(stage),
+    )  # fmt: skip
+    assert told == [("denoise", step, 4) for step in range(1, 5)], "two windows of two steps each"
 
 
 def test_a_clip_that_fits_is_the_same_as_without_windows(pipeline: Pipeline) -> None:
