@@ -307,9 +307,9 @@ def _tags(cells: Cells, column: Column) -> Converted:
             cast = _checked_cast(cells, column.type)
             if cast is not None:
                 return cast, np.zeros(len(cells), bool)
-        elif not pt.is_struct(cells.type) and not is_text(cells.type):
+        elif not pt.is_struct(cells.type) and not is_text(cells.type) and not _is_list(cells.type):
             return _all_bad(cells, column.type)
-    return _by_cell(cells, column.type, _tags_cell)
+    return _by_cell(cells, column.type, _tags_cell)  # an empty list is an empty map, whatever the rows beside it hold
 
 
 # --- variants -------------------------------------------------------------------------------------------------------

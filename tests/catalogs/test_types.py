@@ -58,6 +58,7 @@ def shots(path):
         ("deliver", pa.array([["mp4"], ["mp4"]], pa.list_(pa.string(), 1)), [["mp4"], ["mp4"]]),
         ("deliver", pa.array(['["mp4"]', "[]"]), [["mp4"], []]),
         ("deliver", pa.array(["null", None]), [["mp4"], ["mp4"]]),
+        ("tags", pa.array([[], None], pa.list_(pa.string())), [[], None]),
         ("tags", pa.array(["null", '{"a": "b"}']), [None, [("a", "b")]]),
         ("variants", pa.array(["null", " null"]), [None, None]),
         ("lora", pa.array(["null", "[]"]), [None, None]),
