@@ -241,7 +241,8 @@ def _lines(source: Source, batch_rows: int) -> Iterator[tuple[list[int], list[di
 
 def _check_names(line: bytes, value: Any) -> None:
     """Refuses an object that no table can hold, by a ValueError: a name that is no text, or too many levels."""
-    if b"\\u" in line and isinstance(value, dict):
+    # Half a pair of surrogates stands as \ud83d in a line, or as bytes of its own, which Python lets pass.
+    if (b"\\u" in line or b"\xed" in line) and isinstance(value, dict):
         for name in value:
             if not _is_utf8(name):
                 raise ValueError(f"the name {show(name)} is not text in UTF-8")

@@ -193,10 +193,11 @@ def test_jsonl_names_that_are_no_text_and_depths_beyond_reason_cost_their_row(tm
         '"deep": ' + "[" * 200 + "]" * 200,
         '"deep": ' + '{"a":' * 900 + "1" + "}" * 900,
     ]
-    path.write_text("".join(f'{{"shot_id": "s{at}", "prompt": "p", {line}}}\n' for at, line in enumerate(lines)))
+    text = "".join(f'{{"shot_id": "s{at}", "prompt": "p", {line}}}\n' for at, line in enumerate(lines))
+    path.write_bytes(text.encode() + b'{"shot_id": "s4", "prompt": "p", "\xed\xa0\x80": 1}\n')
     takes, refused = take_rows(path, facts)
     assert takes["shot_id"].to_pylist() == ["s1"]
-    assert refused == [(0, "(row)"), (2, "(row)"), (3, "(row)")]
+    assert refused == [(0, "(row)"), (2, "(row)"), (3, "(row)"), (4, "(row)")]
 
 
 def test_jsonl_columns_nested_deeper_than_a_plan_can_hold_become_json(tmp_path, facts):
