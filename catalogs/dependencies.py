@@ -236,11 +236,13 @@ class _Settling:
         for start in range(0, len(unknown) if len(self._lost) else 0, _PIECE):
             part = slice(start, start + _PIECE)
             lost[part] = self._lost.contains(identities(shows[part], names[part]))
-        parents = {name for name in self._shots["parent"].unique().to_pylist() if name is not None}
+        made = self._shots["parent"].is_valid()
+        parents = _words_of(self._shots["show"].filter(made), self._shots["parent"].filter(made))
+        varied = np.isin(_words_of(shows, names), parents)
         absent: dict[str, str] = {}  # one text for all rows of a show
-        for index, gone in zip(_each(unknown), _each(lost), strict=True):
+        for index, gone, several in zip(_each(unknown), _each(lost), _each(varied), strict=True):
             name, where = self._text("depends_on", index), self._text("show", index)
-            if name in parents:
+            if several:
                 legal = f"a shot that is rendered: {name} has variants, name one of them"
             elif gone:
                 legal = _REFUSED

@@ -224,3 +224,10 @@ def test_a_shot_whose_variants_are_all_refused_is_not_called_unknown(write, able
     asked = pa.array([{"aspect": ["8:1"]}, None], VARIANTS)
     _, planned = chain(write, able, depends_on=[None, "s0"], variants=asked, width=[512, None], height=[512, None])
     assert why(planned)[1] == ("depends_on", "s0", "a shot that is rendered: the row of the one it names is refused")
+
+
+def test_the_variants_of_another_show_say_nothing_of_a_refused_shot(write, able):
+    asked = pa.array([None, None, {"aspect": ["16:9"]}], VARIANTS)
+    _, planned = chain(write, able, show=["a", "a", "b"], shot_id=["s0", "s1", "s0"], depends_on=[None, "s0", None],
+                       variants=asked, width=[4096, None, None])  # fmt: skip
+    assert why(planned)[1] == ("depends_on", "s0", "a shot that is rendered: the row of the one it names is refused")
