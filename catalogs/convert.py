@@ -114,8 +114,8 @@ def _name_cell(value: object) -> str:
 
 
 def _number_cell(value: object) -> str:
-    # A table with gaps holds its whole numbers as floats; beyond 2^53 one stands for several.
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+    # A table with gaps holds its whole numbers as floats; from 2^53 on one stands for several.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     return _name_cell(value)
 

@@ -162,10 +162,8 @@ class Validator:
             case "width" | "height":
                 return _side(checker, name, values, cells)
             case "fps":
-                bad = ~_holds(values, lambda fps: (fps > 0) & (fps <= schema.FPS_MAX))
-                checker.refuse(name, bad, cells, f"above 0 and at most {schema.FPS_MAX:g} frames a second")
-                slow = ~_holds(values, lambda fps: fps >= schema.FPS_MIN)
-                checker.refuse(name, slow, cells, f"at least {schema.FPS_MIN:g} frames a second, as films can have")
+                bad = _outside(values, schema.FPS_MIN, schema.FPS_MAX)
+                checker.refuse(name, bad, cells, f"{schema.FPS_MIN:g} to {schema.FPS_MAX:g} frames a second")
             case "duration_s":
                 return _duration(checker, values, cells, shots)
             case "takes":

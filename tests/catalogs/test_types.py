@@ -79,12 +79,12 @@ def test_a_type_that_converts(column, array, wanted, write):
 
 
 def test_whole_numbers_of_a_table_with_gaps_are_names(write, facts):
-    path = write(shot_id=[1, 2, 3], task=["t2v", "i2v", "t2v"], depends_on=pa.array([None, 1.0, None]),
-                 sequence=pa.array([7.0, None, 7.5]))  # fmt: skip
+    path = write(shot_id=[1, 2, 3, 4], task=["t2v", "i2v", "t2v", "t2v"], depends_on=pa.array([None, 1.0, None, None]),
+                 sequence=pa.array([7.0, None, 7.5, 2.0**53]))  # fmt: skip
     planned = plan(read(path), facts)
     assert planned.takes["source_shot"].to_pylist() == [None, "1"]
     assert planned.takes["sequence"].to_pylist() == ["7", None]
-    assert [(entry.row, entry.column) for entry in planned.refused] == [(2, "sequence")]
+    assert [(entry.row, entry.column) for entry in planned.refused] == [(2, "sequence"), (3, "sequence")]
 
 
 def test_a_dictionary_with_bytes_in_it_that_are_not_text():
