@@ -115,7 +115,8 @@ def print_plan(
         output.line("Nothing can be rendered: every row is refused." if none else "Nothing is left to render.")
         return
     if copied := copies(planned):
-        output.line(f"          {copied:,} of these are copies of another's film, as of a second locale: at no cost")
+        are = "is a copy" if copied == 1 else "are copies"
+        output.line(f"          {copied:,} of these {are} of another's film, as of a second locale: at no cost")
     output.table(
         (
             ">size",

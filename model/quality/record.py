@@ -35,7 +35,8 @@ def record_of(
             want to know.
         limits: where a measure becomes a fault.
         joins: where pieces of a long clip meet: the first frame after each.
-        more: what was measured elsewhere, of the film's file or while it was rendered; None, or NaN: it could not be.
+        more: what was measured elsewhere, of the film's file or while it was rendered; None, or no finite number: it
+            could not be.
 
     Returns:
         `score`, `measures`, `verdict`, `reasons`, `not_measured`, and `rank` by obedience.
