@@ -29,7 +29,7 @@ class FarmGone(Exception):
     """The cluster, or its pool, does not answer any more. The store holds all that was finished."""
 
 
-class Cluster(Protocol):
+class JoinedCluster(Protocol):
     """What a job needs of the cluster that it was submitted to (`client.Connection`)."""
 
     pool: Any
@@ -46,7 +46,7 @@ class Cluster(Protocol):
 class Job:
     """A submitted job. While this object lives and beats, the pool goes on rendering. Threads may share it."""
 
-    def __init__(self, cluster: Cluster, spec: JobSpec) -> None:
+    def __init__(self, cluster: JoinedCluster, spec: JobSpec) -> None:
         self.spec = spec
         self._cluster = cluster
         self._dispatcher: Any = None
