@@ -48,7 +48,7 @@ DEFAULTS = {
     "frames": 33,
     "fps": 8,
     "steps": 20,
-    "guidance_scale": 4.5,
+    "guidance_scale": 3.0,
     "min_size": 32,
     "max_size": 1024,
     "max_frames": 481,
