@@ -25,6 +25,7 @@ from model.training.run import STOPPED
 DONE = "done"
 # Of a GPU's batches: what keeps one busy.
 GPU_SCALE, GPU_TOKENS = 16, 32768
+CLIPS_A_SLOW_ONE = 8
 
 
 def stages(out: Path, given: argparse.Namespace) -> list[tuple[str, list[str], bool]]:
@@ -46,7 +47,8 @@ def stages(out: Path, given: argparse.Namespace) -> list[tuple[str, list[str], b
             "latents",
             [
                 *("--autoencoder", vae, "--out", latents),
-                *("--count", str(given.clips), "--stills", str(given.stills), *drawing, *machine),
+                *("--count", str(given.clips), "--stills", str(given.stills)),
+                *("--slow", str(given.clips // CLIPS_A_SLOW_ONE), *drawing, *machine),
             ],
             True,
         ),
@@ -71,7 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; run again to go on")
     parser.add_argument("--autoencoder-steps", type=int, default=12000)
-    parser.add_argument("--clips", type=int, default=8192, help="clips that are drawn and encoded")
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=8192,
+        help="clips that are drawn and encoded; an eighth as many slow ones more",
+    )
     parser.add_argument("--stills", type=int, default=16384, help="stills that are drawn and encoded")
     parser.add_argument("--reading-steps", type=int, help="of the text encoder alone, before the others")
     parser.add_argument("--transformer-steps", type=int, default=15000)

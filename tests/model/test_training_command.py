@@ -15,7 +15,7 @@ from model.pipeline import Pipeline
 from model.training.run import STOPPED
 
 WORDS = [
-    *("--autoencoder-steps", "6", "--clips", "4", "--stills", "6"),
+    *("--autoencoder-steps", "6", "--clips", "8", "--stills", "6"),
     *("--measure", "1", "--reading-steps", "3", "--transformer-steps", "4", "--threads", "1"),
 ]
 
@@ -33,6 +33,10 @@ def test_from_nothing_to_a_folder_that_renders_in_pieces(tmp_path: Path) -> None
     assert "the same command goes on" in first.stderr and not (tmp_path / "model").exists()
     rest = run(tmp_path)
     assert rest.returncode == 0, rest.stderr
+    parts = sorted(path.name for path in (tmp_path / "latents").iterdir())
+    assert parts == ["part-00000.safetensors", "slow-00000.safetensors", "still-00000.safetensors"], (
+        "no more than asked"
+    )
     for stage in ("autoencoder", "transformer"):
         assert (tmp_path / stage / "progress.json").exists()
         assert {"loss.csv", "loss.png"} <= {path.name for path in (tmp_path / stage).iterdir()}
