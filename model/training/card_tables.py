@@ -146,7 +146,12 @@ def history_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """How the weights came about, in order."""
     if not rows:
         return ""
-    lines = ["How these weights came about:", "", "| part | steps | hours | how |", "|---|---|---|---|"]
+    lines = [
+        "The first command makes such a model from nothing; these weights came about in several runs of its stages:",
+        "",
+        "| part | steps | hours | how |",
+        "|---|---|---|---|",
+    ]
     for row in rows:
         steps = f"{row['steps']:,}" if "steps" in row else ""
         lines.append(f"| {row.get('part', '')} | {steps} | {row.get('hours', '')} | {row.get('how', '')} |")
