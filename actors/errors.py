@@ -11,7 +11,7 @@ import signal
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from infra.inputs import InputUnreadable
+from infra.input_errors import InputUnreadable
 from infra.store.errors import StoreError
 from model.errors import InputError, NonFinite, PeerFailed
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from actors.errors import ErrorClass, classify
 from actors.job import InputRules, RenderSetup
 from catalogs.tasks import INPUTS
-from infra.inputs import InputUnreadable, fetch_input
+from infra.input_errors import InputUnreadable
+from infra.inputs import fetch_input
 from model.errors import InputError
 
 Order = Mapping[str, Any]

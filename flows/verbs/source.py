@@ -105,7 +105,8 @@ def job_id_of(catalog: str, digest: str, options: Mapping[str, Any], *, part: st
 
 def input_digests(roots: Sequence[str], settings: Settings) -> Callable[[str], str | None]:
     """Digest of an input, or None for one that cannot be read now: its take asks again, and fails with a reason."""
-    from infra.inputs import InputUnreadable, digest_input
+    from infra.input_errors import InputUnreadable
+    from infra.inputs import digest_input
     from infra.store.errors import StoreUnavailable
 
     def digest(uri: str) -> str | None:

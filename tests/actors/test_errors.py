@@ -11,7 +11,8 @@ import torch
 
 from actors.errors import ErrorClass, GangLost, ModerationFailed, PolicyRefused, QualityFault, classify
 from actors.gangs.rendering import Failure
-from infra.inputs import InputUnreadable, fetch_input
+from infra.input_errors import InputUnreadable
+from infra.inputs import fetch_input
 from infra.media import EncodeError, FfmpegMissing
 from infra.store.errors import ContentMismatch, OutcomeUnknown, StoreUnavailable
 from model.errors import InputError, NonFinite, PeerFailed

@@ -13,7 +13,7 @@ from PIL import Image
 
 from actors.gangs.inputs import clip_of, inputs_of, is_given, picture_of
 from actors.job import InputRules
-from infra.inputs import InputUnreadable
+from infra.input_errors import InputUnreadable
 from infra.media import encode_film
 from infra.store import open_store
 from model.errors import InputError

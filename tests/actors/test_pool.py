@@ -66,7 +66,7 @@ def test_of_two_that_take_a_job_over_at_once_one_renders_it(
 
     async def scenario() -> list[Any]:
         pool = Pool()
-        pool._lender = Lender()  # type: ignore[assignment]
+        pool._lender = Lender()  # type: ignore[assignment]  # as much of one as is asked
         await pool.submit(spec(1, "first"))
         await asyncio.sleep(0.05)
         taking = [pool.submit(spec(epoch, f"owner {number}")) for number, epoch in enumerate(epochs)]
@@ -87,7 +87,7 @@ def test_an_owner_that_was_taken_over_stops_and_closes_nothing_of_the_next(ran: 
 
     async def scenario() -> None:
         pool = Pool()
-        pool._lender = Lender()  # type: ignore[assignment]
+        pool._lender = Lender()  # type: ignore[assignment]  # as much of one as is asked
         await pool.submit(first)
         await asyncio.sleep(0.05)
         await pool.submit(second)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.inputs import InputUnreadable, digest_input, fetch_input
+from infra.input_errors import InputUnreadable
+from infra.inputs import digest_input, fetch_input
 from infra.store import Store, open_store
 from infra.store.errors import StoreUnavailable
 from tests.servers.faultproxy import FaultProxy, Rule
